@@ -10,15 +10,28 @@ let houseRules: [SwiftSetting] = [
 ]
 
 // What the targets take from other packages, by the name under which they are imported.
+let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
 
 let package = Package(
     name: "thor",
-    products: [],
-    dependencies: [],
+    products: [
+        .library(name: "OnionCrypto", targets: ["OnionCrypto"])
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2")
+    ],
     targets: [
         // C
         .systemLibrary(name: "CSodium", pkgConfig: "libsodium", providers: [.apt(["libsodium-dev"])]),
         .systemLibrary(name: "CAres", pkgConfig: "libcares", providers: [.apt(["libc-ares-dev"])]),
         .target(name: "COnionCipher"),
+
+        // 0 Crypto
+        .target(name: "OnionCrypto", dependencies: ["COnionCipher", "CSodium", crypto], swiftSettings: houseRules),
+
+        // Tests
+        .testTarget(
+            name: "OnionCryptoTests", dependencies: ["COnionCipher", "CSodium", "OnionCrypto"],
+            resources: [.copy("Vectors")], swiftSettings: houseRules),
     ]
 )

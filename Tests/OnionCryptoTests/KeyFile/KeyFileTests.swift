@@ -1,0 +1,194 @@
+import Foundation
+import Testing
+
+@testable import OnionCrypto
+
+/// A directory of its own for each test, removed with it.
+final class TemporaryDirectory {
+    let path: String
+
+    init() throws {
+        self.path = FileManager.default.temporaryDirectory.appendingPathComponent("thor-\(UUID().uuidString)").path
+        try FileManager.default.createDirectory(atPath: self.path, withIntermediateDirectories: false)
+    }
+
+    deinit { try? FileManager.default.removeItem(atPath: self.path) }
+
+    func file(_ name: String) -> String { self.path + "/" + name }
+
+    func write(_ text: String, to name: String, mode: Int = 0o600) throws -> String {
+        let path = self.file(name)
+        try Data(text.utf8).write(to: URL(fileURLWithPath: path))
+        try FileManager.default.setAttributes([.posixPermissions: mode], ofItemAtPath: path)
+        return path
+    }
+
+    func text(_ path: String) throws -> String { try String(contentsOfFile: path, encoding: .utf8) }
+
+    func mode(_ path: String) throws -> Int? {
+        try FileManager.default.attributesOfItem(atPath: path)[.posixPermissions] as? Int
+    }
+
+    var names: [String] { (try? FileManager.default.contentsOfDirectory(atPath: self.path)) ?? [] }
+}
+
+@Suite("Key files")
+struct KeyFileTests {
+    private let directory: TemporaryDirectory
+    private let key = Ed25519PrivateKey()
+
+    init() throws { self.directory = try TemporaryDirectory() }
+
+    private func seed(_ key: Ed25519PrivateKey) -> [UInt8] { key.withSeed { [UInt8]($0) } }
+
+    @Test("a private key reads back, and its file is its owner's alone")
+    func privateRoundTrip() throws {
+        let path = self.directory.file("key")
+        try KeyFile.writePrivate(self.key, to: path)
+        #expect(try self.directory.mode(path) == 0o600)
+        #expect(self.seed(try KeyFile.readPrivate(path)) == self.seed(self.key))
+        #expect(self.directory.names == ["key"])
+    }
+
+    @Test("an X25519 key reads back, and does not pass for an Ed25519 key")
+    func kinds() throws {
+        let onionKey = X25519PrivateKey()
+        let path = self.directory.file("onion")
+        try KeyFile.writePrivate(onionKey, to: path)
+        #expect(try KeyFile.readPrivateX25519(path).publicKey == onionKey.publicKey)
+        let error = try #require(throws: KeyFileError.self) { try KeyFile.readPrivate(path) }
+        guard case .malformed = error else { Issue.record("\(error)"); return }
+        #expect(error.description.contains("another kind ('x25519')"))
+    }
+
+    @Test("a public key reads back, and anybody may read it")
+    func publicRoundTrip() throws {
+        let path = self.directory.file("key.pub")
+        try KeyFile.writePublic(self.key.publicKey, to: path)
+        #expect(try self.directory.mode(path) == 0o644)
+        #expect(try self.directory.text(path) == self.key.publicKey.base64URL + "\n")
+        #expect(try KeyFile.readPublic(path) == self.key.publicKey)
+        let spaced = try self.directory.write("\r\n  \(self.key.publicKey.base64URL)\r\n", to: "spaced", mode: 0o644)
+        #expect(try KeyFile.readPublic(spaced) == self.key.publicKey)
+    }
+
+    @Test("a file that exists stays as it is, unless overwriting is asked for")
+    func overwriting() throws {
+        let path = try self.directory.write("precious", to: "key")
+        #expect(throws: KeyFileError.exists(path: path)) { try KeyFile.writePrivate(self.key, to: path) }
+        #expect(throws: KeyFileError.exists(path: path)) { try KeyFile.writePublic(self.key.publicKey, to: path) }
+        #expect(try self.directory.text(path) == "precious")
+        #expect(self.directory.names == ["key"])
+        try KeyFile.writePrivate(self.key, to: path, overwrite: true)
+        #expect(self.seed(try KeyFile.readPrivate(path)) == self.seed(self.key))
+        #expect(self.directory.names == ["key"])
+    }
+
+    @Test("a link that leads nowhere is not written through")
+    func danglingLink() throws {
+        let path = self.directory.file("key")
+        try FileManager.default.createSymbolicLink(
+            atPath: path, withDestinationPath: self.directory.file("elsewhere"))
+        #expect(throws: KeyFileError.exists(path: path)) { try KeyFile.writePrivate(self.key, to: path) }
+        #expect(self.directory.names == ["key"])
+    }
+
+    @Test("overwriting never goes through the old file, so a reader has the old key or the new one")
+    func atomicity() throws {
+        let path = self.directory.file("key")
+        try KeyFile.writePrivate(self.key, to: path)
+        let reader = try #require(FileHandle(forReadingAtPath: path))
+        let old = try self.directory.text(path)
+        try KeyFile.writePrivate(Ed25519PrivateKey(), to: path, overwrite: true)
+        #expect(try reader.readToEnd() == Data(old.utf8))
+        #expect(try self.directory.text(path) != old)
+    }
+
+    @Test("a directory that is not there is named in the error, and nothing is left behind")
+    func noDirectory() throws {
+        let path = self.directory.file("no/key")
+        let error = try #require(throws: KeyFileError.self) { try KeyFile.writePrivate(self.key, to: path) }
+        #expect(error == .io(path: path, operation: "create", errno: ENOENT))
+        #expect(error.description.contains(path))
+        #expect(self.directory.names.isEmpty)
+    }
+
+    @Test(
+        "refuses a private key file on which others have any permission",
+        arguments: [0o644, 0o640, 0o620, 0o604, 0o601])
+    func modes(mode: Int) throws {
+        let path = self.directory.file("key")
+        try KeyFile.writePrivate(self.key, to: path)
+        try FileManager.default.setAttributes([.posixPermissions: mode], ofItemAtPath: path)
+        let error = try #require(throws: KeyFileError.self) { try KeyFile.readPrivate(path) }
+        #expect(error == .readableByOthers(path: path, mode: UInt32(mode)))
+        #expect(error.description.contains("chmod 600"))
+        #expect(error.description.contains("mode 0\(String(mode, radix: 8))"))
+    }
+
+    @Test("names a file that is not there")
+    func missing() {
+        let path = self.directory.file("none")
+        #expect(throws: KeyFileError.fileNotFound(path: path)) { try KeyFile.readPrivate(path) }
+        #expect(throws: KeyFileError.fileNotFound(path: path)) { try KeyFile.readPublic(path) }
+        #expect(throws: KeyFileError.fileNotFound(path: "")) { try KeyFile.readPublic("") }
+    }
+
+    @Test("refuses a directory and a FIFO without waiting")
+    func notRegular() throws {
+        let fifo = self.directory.file("fifo")
+        try #require(mkfifo(fifo, 0o600) == 0)
+        for path in [self.directory.path, fifo] {
+            #expect(throws: KeyFileError.malformed(path: path, what: "it is not a regular file")) {
+                try KeyFile.readPrivate(path)
+            }
+        }
+    }
+
+    @Test("tells a public key file from a private one")
+    func swapped() throws {
+        let secret = self.directory.file("key")
+        let open = self.directory.file("key.pub")
+        try KeyFile.writePrivate(self.key, to: secret)
+        try KeyFile.writePublic(self.key.publicKey, to: open)
+        #expect(
+            try #require(throws: KeyFileError.self) { try KeyFile.readPrivate(open) }.description.contains("public"))
+        #expect(
+            try #require(throws: KeyFileError.self) { try KeyFile.readPublic(secret) }.description.contains("private"))
+    }
+
+    @Test(
+        "refuses what is no private key file",
+        arguments: [
+            "", "\n\n", "hello", "thor private key v1 ed25519", "thor private key v1 ed25519\nAAAA\n",
+            "thor private key v2 ed25519\nAAAA\n", "thor private key v1 rsa\nAAAA\n",
+            "thor private key v1 ed25519\n\(String(repeating: "A", count: 43))\nmore\n",
+            "thor private key v1 ed25519\n\(String(repeating: "A", count: 42))=\n",
+            "thor private key v1 ed25519 passphrase\n",
+            "thor private key v1 ed25519 passphrase\nargon2id 1 8 AAAA\nAAAA\n",
+            String(repeating: "A", count: 4097), "\u{FFFD}\0\0",
+        ])
+    func malformed(text: String) throws {
+        let path = try self.directory.write(text, to: "key")
+        let error = try #require(throws: KeyFileError.self) { try KeyFile.readPrivate(path) { Array("x".utf8) } }
+        guard case .malformed = error else { Issue.record("\(error)"); return }
+        #expect(throws: KeyFileError.self) { try KeyFile.readPublic(path) }
+    }
+
+    @Test("reads the longest file that is allowed, and not one byte more")
+    func lengthLimit() throws {
+        let fits = try self.directory.write(String(repeating: "x", count: 4096), to: "fits")
+        #expect(try KeyFile.readPassphrase(fits).count == 4096)
+        let over = try self.directory.write(String(repeating: "x", count: 4097), to: "over")
+        #expect(throws: KeyFileError.self) { try KeyFile.readPassphrase(over) }
+    }
+
+    @Test("a passphrase is the first line of its file")
+    func passphraseFile() throws {
+        #expect(try KeyFile.readPassphrase(self.directory.write("a b\r\nc\n", to: "one")) == Array("a b".utf8))
+        let empty = try self.directory.write("\nx", to: "empty")
+        #expect(throws: KeyFileError.self) { try KeyFile.readPassphrase(empty) }
+        let open = try self.directory.write("a b\n", to: "open", mode: 0o644)
+        #expect(throws: KeyFileError.readableByOthers(path: open, mode: 0o644)) { try KeyFile.readPassphrase(open) }
+    }
+}
