@@ -11,14 +11,17 @@ let houseRules: [SwiftSetting] = [
 
 // What the targets take from other packages, by the name under which they are imported.
 let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
+let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
 
 let package = Package(
     name: "thor",
     products: [
-        .library(name: "OnionCrypto", targets: ["OnionCrypto"])
+        .library(name: "OnionCrypto", targets: ["OnionCrypto"]),
+        .library(name: "OnionAddress", targets: ["OnionAddress"]),
     ],
     dependencies: [
-        .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2")
+        .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
     ],
     targets: [
         // C
@@ -29,9 +32,13 @@ let package = Package(
         // 0 Crypto
         .target(name: "OnionCrypto", dependencies: ["COnionCipher", "CSodium", crypto], swiftSettings: houseRules),
 
+        // 1 Formats
+        .target(name: "OnionAddress", dependencies: [nioCore], swiftSettings: houseRules),
+
         // Tests
         .testTarget(
             name: "OnionCryptoTests", dependencies: ["COnionCipher", "CSodium", "OnionCrypto"],
             resources: [.copy("Vectors")], swiftSettings: houseRules),
+        .testTarget(name: "OnionAddressTests", dependencies: ["OnionAddress", nioCore], swiftSettings: houseRules),
     ]
 )
