@@ -18,6 +18,7 @@ let package = Package(
     products: [
         .library(name: "OnionCrypto", targets: ["OnionCrypto"]),
         .library(name: "OnionAddress", targets: ["OnionAddress"]),
+        .library(name: "OnionCells", targets: ["OnionCells"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
@@ -34,11 +35,15 @@ let package = Package(
 
         // 1 Formats
         .target(name: "OnionAddress", dependencies: [nioCore], swiftSettings: houseRules),
+        .target(name: "OnionCells", dependencies: ["OnionAddress", "OnionCrypto", nioCore], swiftSettings: houseRules),
 
         // Tests
         .testTarget(
             name: "OnionCryptoTests", dependencies: ["COnionCipher", "CSodium", "OnionCrypto"],
             resources: [.copy("Vectors")], swiftSettings: houseRules),
         .testTarget(name: "OnionAddressTests", dependencies: ["OnionAddress", nioCore], swiftSettings: houseRules),
+        .testTarget(
+            name: "OnionCellsTests", dependencies: ["OnionAddress", "OnionCells", "OnionCrypto", nioCore],
+            swiftSettings: houseRules),
     ]
 )
