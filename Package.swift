@@ -19,6 +19,7 @@ let package = Package(
         .library(name: "OnionCrypto", targets: ["OnionCrypto"]),
         .library(name: "OnionAddress", targets: ["OnionAddress"]),
         .library(name: "OnionCells", targets: ["OnionCells"]),
+        .library(name: "OnionDirectory", targets: ["OnionDirectory"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
@@ -36,6 +37,8 @@ let package = Package(
         // 1 Formats
         .target(name: "OnionAddress", dependencies: [nioCore], swiftSettings: houseRules),
         .target(name: "OnionCells", dependencies: ["OnionAddress", "OnionCrypto", nioCore], swiftSettings: houseRules),
+        .target(
+            name: "OnionDirectory", dependencies: ["OnionAddress", "OnionCrypto", nioCore], swiftSettings: houseRules),
 
         // Tests
         .testTarget(
@@ -45,5 +48,8 @@ let package = Package(
         .testTarget(
             name: "OnionCellsTests", dependencies: ["OnionAddress", "OnionCells", "OnionCrypto", nioCore],
             swiftSettings: houseRules),
+        .testTarget(
+            name: "OnionDirectoryTests", dependencies: ["OnionAddress", "OnionCrypto", "OnionDirectory", nioCore],
+            resources: [.copy("Vectors")], swiftSettings: houseRules),
     ]
 )
