@@ -11,6 +11,7 @@ let houseRules: [SwiftSetting] = [
 
 // What the targets take from other packages, by the name under which they are imported.
 let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
+let deque = Target.Dependency.product(name: "DequeModule", package: "swift-collections")
 let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
 
 let package = Package(
@@ -20,8 +21,10 @@ let package = Package(
         .library(name: "OnionAddress", targets: ["OnionAddress"]),
         .library(name: "OnionCells", targets: ["OnionCells"]),
         .library(name: "OnionDirectory", targets: ["OnionDirectory"]),
+        .library(name: "OnionCircuits", targets: ["OnionCircuits"]),
     ],
     dependencies: [
+        .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
         .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
     ],
@@ -40,6 +43,11 @@ let package = Package(
         .target(
             name: "OnionDirectory", dependencies: ["OnionAddress", "OnionCrypto", nioCore], swiftSettings: houseRules),
 
+        // 2 Machines
+        .target(
+            name: "OnionCircuits", dependencies: ["OnionCells", "OnionCrypto", deque, nioCore],
+            swiftSettings: houseRules),
+
         // Tests
         .testTarget(
             name: "OnionCryptoTests", dependencies: ["COnionCipher", "CSodium", "OnionCrypto"],
@@ -51,5 +59,8 @@ let package = Package(
         .testTarget(
             name: "OnionDirectoryTests", dependencies: ["OnionAddress", "OnionCrypto", "OnionDirectory", nioCore],
             resources: [.copy("Vectors")], swiftSettings: houseRules),
+        .testTarget(
+            name: "OnionCircuitsTests", dependencies: ["OnionCells", "OnionCircuits", "OnionCrypto", nioCore],
+            swiftSettings: houseRules),
     ]
 )

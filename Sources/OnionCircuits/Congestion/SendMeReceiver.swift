@@ -1,0 +1,21 @@
+public import OnionCrypto
+
+/// The receiver's half of congestion control: says which cells to acknowledge.
+///
+/// Counting is by cell, before streams are looked at, cells for closed streams included; the SendMe goes out on
+/// receipt and not on delivery. A cell made only of SendMe, XOff and XOn is not counted.
+///
+/// - Source: DESIGN §7 *Circuit*
+public struct SendMeReceiver: Sendable {
+    private var received = 0
+
+    public init() {}
+
+    /// Count a cell from the other end of the circuit; returns its tag if a SendMe with it must be sent now.
+    public mutating func cellReceived(tag: CellTag) -> CellTag? {
+        self.received += 1
+        guard self.received == CongestionControl.incrementCellCount else { return nil }
+        self.received = 0
+        return tag
+    }
+}
