@@ -12,7 +12,15 @@ let houseRules: [SwiftSetting] = [
 // What the targets take from other packages, by the name under which they are imported.
 let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
 let deque = Target.Dependency.product(name: "DequeModule", package: "swift-collections")
+let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
+let metrics = Target.Dependency.product(name: "CoreMetrics", package: "swift-metrics")
 let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
+let nioEmbedded = Target.Dependency.product(name: "NIOEmbedded", package: "swift-nio")
+let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
+let nioTLS = Target.Dependency.product(name: "NIOTLS", package: "swift-nio")
+let nioSSL = Target.Dependency.product(name: "NIOSSL", package: "swift-nio-ssl")
+let swiftASN1 = Target.Dependency.product(name: "SwiftASN1", package: "swift-asn1")
+let x509 = Target.Dependency.product(name: "X509", package: "swift-certificates")
 
 let package = Package(
     name: "thor",
@@ -22,11 +30,18 @@ let package = Package(
         .library(name: "OnionCells", targets: ["OnionCells"]),
         .library(name: "OnionDirectory", targets: ["OnionDirectory"]),
         .library(name: "OnionCircuits", targets: ["OnionCircuits"]),
+        // For Benchmarks.
+        .library(name: "OnionLink", targets: ["OnionLink"]),
     ],
     dependencies: [
+        .package(url: "https://github.com/apple/swift-asn1", from: "1.7.4"),
+        .package(url: "https://github.com/apple/swift-certificates", from: "1.21.1"),
         .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
         .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
     ],
     targets: [
         // C
@@ -48,6 +63,17 @@ let package = Package(
             name: "OnionCircuits", dependencies: ["OnionCells", "OnionCrypto", deque, nioCore],
             swiftSettings: houseRules),
 
+        // 3 Transport
+        .target(
+            name: "OnionLink",
+            dependencies: [
+                "OnionAddress",
+                "OnionCells", "OnionCircuits", "OnionCrypto", crypto, deque, logging, metrics, nioCore, nioPosix,
+                nioSSL, nioTLS, swiftASN1,
+                x509,
+            ],
+            swiftSettings: houseRules),
+
         // Tests
         .testTarget(
             name: "OnionCryptoTests", dependencies: ["COnionCipher", "CSodium", "OnionCrypto"],
@@ -61,6 +87,12 @@ let package = Package(
             resources: [.copy("Vectors")], swiftSettings: houseRules),
         .testTarget(
             name: "OnionCircuitsTests", dependencies: ["OnionCells", "OnionCircuits", "OnionCrypto", nioCore],
+            swiftSettings: houseRules),
+        .testTarget(
+            name: "OnionLinkTests",
+            dependencies: [
+                "OnionAddress", "OnionCells", "OnionCrypto", "OnionLink", nioCore, nioEmbedded, nioPosix, nioSSL,
+            ],
             swiftSettings: houseRules),
     ]
 )

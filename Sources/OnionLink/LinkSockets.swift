@@ -1,0 +1,38 @@
+import NIOCore
+import NIOPosix
+
+/// The socket options of links, the same for both sides.
+///
+/// The kernel's buffer sits behind the link's scheduler, so little of what waits may be in it: TCP_NOTSENT_LOWAT and the
+/// write watermarks keep it small. Reads are large, so that a read brings many cells.
+///
+/// - Source: DESIGN §7 *Link*, §8
+enum LinkSockets {
+    static let unsentLowWaterByteCount = 128 * 1024
+    static let writeWatermarks = ChannelOptions.Types.WriteBufferWaterMark(low: 64 * 1024, high: 256 * 1024)
+    static let readByteCount = 256 * 1024
+    /// TCP_NOTSENT_LOWAT of <netinet/tcp.h>, which Glibc's module does not export everywhere.
+    private static let unsentLowWaterOption = ChannelOptions.Types.SocketOption(level: .tcp, name: .init(rawValue: 25))
+
+    static func configure(_ bootstrap: ClientBootstrap) -> ClientBootstrap {
+        bootstrap
+            .channelOption(.tcpOption(.tcp_nodelay), value: 1)
+            .channelOption(Self.unsentLowWaterOption, value: Self.unsentLowWaterByteCount)
+            .channelOption(.writeBufferWaterMark, value: Self.writeWatermarks)
+            .channelOption(.recvAllocator, value: Self.receiveAllocator)
+    }
+
+    static func configure(_ bootstrap: ServerBootstrap) -> ServerBootstrap {
+        bootstrap
+            .serverChannelOption(.backlog, value: 256)
+            .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+            .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
+            .childChannelOption(Self.unsentLowWaterOption, value: Self.unsentLowWaterByteCount)
+            .childChannelOption(.writeBufferWaterMark, value: Self.writeWatermarks)
+            .childChannelOption(.recvAllocator, value: Self.receiveAllocator)
+    }
+
+    private static var receiveAllocator: any RecvByteBufferAllocator {
+        AdaptiveRecvByteBufferAllocator(minimum: 2048, initial: 8192, maximum: Self.readByteCount)
+    }
+}

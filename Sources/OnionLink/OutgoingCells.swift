@@ -1,0 +1,196 @@
+import NIOCore
+import OnionCells
+import OnionCircuits
+
+/// What one circuit's queue on a link has gained and lost in a while, in bytes.
+package struct QueueTraffic: Equatable, Sendable {
+    package var added = 0
+    package var removed = 0
+
+    package init(added: Int = 0, removed: Int = 0) {
+        self.added = added
+        self.removed = removed
+    }
+}
+
+/// What a link has still to send: the batch of this turn, and, while the connection takes no more, one queue a circuit.
+///
+/// While the connection is writable and nothing waits, cells go straight into the batch. Otherwise they wait in their
+/// circuit's queue, and ``CircuitScheduler`` says who is next, quiet circuits first.
+///
+/// - Invariant: a circuit has a queue exactly while it has cells in it, so the order of its cells holds.
+/// - Source: DESIGN §7 *Link*, §8
+struct OutgoingCells {
+    /// A batch of this size goes to TLS at once: four full records.
+    static let fullBatchByteCount = 64 * 1024
+    /// Cells about the link itself that may wait: a peer that pings and never reads is closed beyond it.
+    static let linkCellLimit = 64
+    /// A circuit whose queue is at or below this has room for more of its maker's cells.
+    static let roomBelow = 8
+
+    /// Circuits without waiting cells whose recent cells are remembered.
+    static let rememberedLimit = 1024
+
+    /// After this long a cell counts half against its circuit.
+    static let halfLife = TimeAmount.seconds(10)
+
+    /// Whether the connection takes nothing at present. Kept by the link.
+    var isBlocked = true
+    var limits: LinkLimits
+    private var batch = ByteBuffer()
+    private var queues: [CircuitID: ByteBuffer] = [:]
+    private var scheduler = CircuitScheduler<CircuitID>(halfLife: Self.halfLife, now: .now())
+    private(set) var queuedByteCount = 0
+    /// What the queues have gained and lost since it was last asked.
+    private var traffic: [CircuitID: QueueTraffic] = [:]
+
+    init(limits: LinkLimits) { self.limits = limits }
+
+    var batchByteCount: Int { self.batch.readableBytes }
+
+    func backlog(of circuit: CircuitID) -> Int { (self.queues[circuit]?.readableBytes ?? 0) / Cell.byteCount }
+
+    /// Append one cell that `fill` writes.
+    ///
+    /// - Returns: whether the circuit's queue is now longer than allowed.
+    mutating func append(circuit: CircuitID, fill: (inout MutableRawSpan) -> Void) -> Bool {
+        if !self.isBlocked && self.queues.isEmpty {
+            self.batch.appendCell(fill)
+            return false
+        }
+        self.queues[circuit, default: ByteBuffer()].appendCell(fill)
+        return self.queued(circuit)
+    }
+
+    /// Append one cell that was read; otherwise as ``append(circuit:fill:)``.
+    mutating func append(circuit: CircuitID, cell: RawSpan) -> Bool {
+        if !self.isBlocked && self.queues.isEmpty {
+            self.batch.appendCell(cell)
+            return false
+        }
+        self.queues[circuit, default: ByteBuffer()].appendCell(cell)
+        return self.queued(circuit)
+    }
+
+    /// Append cells of any circuits, in order.
+    mutating func append(batch cells: ByteBuffer, overflowed: inout [CircuitID]) {
+        if !self.isBlocked && self.queues.isEmpty {
+            if self.batch.readableBytes == 0 { self.batch = cells } else { self.batch.writeImmutableBuffer(cells) }
+            return
+        }
+        let span = cells.readableBytesSpan
+        for start in stride(from: 0, to: span.byteCount, by: Cell.byteCount) {
+            let cell = span.extracting(start..<start + Cell.byteCount)
+            let circuit = CellHeader(of: cell).circuitID
+            self.queues[circuit, default: ByteBuffer()].appendCell(cell)
+            if self.queued(circuit), overflowed.last != circuit { overflowed.append(circuit) }
+        }
+    }
+
+    private mutating func queued(_ circuit: CircuitID) -> Bool {
+        self.queuedByteCount += Cell.byteCount
+        self.traffic[circuit, default: QueueTraffic()].added += Cell.byteCount
+        let cellCount = self.backlog(of: circuit)
+        if cellCount == 1 { self.scheduler.enqueued(circuit) }
+        return self.isOverLimit(circuit)
+    }
+
+    /// Whether more cells of the circuit wait than are allowed.
+    func isOverLimit(_ circuit: CircuitID) -> Bool {
+        let cellCount = self.backlog(of: circuit)
+        if circuit == .link { return cellCount > Self.linkCellLimit }
+        return cellCount > self.limits.queuedCellsPerCircuit
+            || (self.queuedByteCount > self.limits.queuedCellsPerLink * Cell.byteCount && cellCount > self.fairShare)
+    }
+
+    /// With the link's total spent, a circuit with more than its part of it has to go.
+    private var fairShare: Int { self.limits.queuedCellsPerLink / max(1, self.queues.count) }
+
+    /// Move waiting cells into the batch until it is full.
+    ///
+    /// - Parameter drained: gets the circuits that have room again.
+    /// - Returns: whether the batch has anything to write.
+    mutating func fillBatch(now: NIODeadline, drained: inout [CircuitID]) -> Bool {
+        while self.batch.readableBytes < Self.fullBatchByteCount, let circuit = self.scheduler.next() {
+            guard var cell = self.queues[circuit]?.readSlice(length: Cell.byteCount) else {
+                self.scheduler.removed(circuit)
+                continue
+            }
+            self.batch.writeBuffer(&cell)
+            self.queuedByteCount -= Cell.byteCount
+            self.traffic[circuit, default: QueueTraffic()].removed += Cell.byteCount
+            let left = self.compact(circuit)
+            self.scheduler.sent(circuit, cellCount: 1, isEmpty: left == 0, now: now)
+            if left == Self.roomBelow { drained.append(circuit) }
+            if left == 0 {
+                self.queues[circuit] = nil
+                drained.append(circuit)
+            }
+        }
+        return self.batch.readableBytes > 0
+    }
+
+    /// Give back what was read of the queue, now and then: one that is never empty would keep all that it ever held.
+    ///
+    /// - Returns: how many cells are left in it.
+    private mutating func compact(_ circuit: CircuitID) -> Int {
+        guard let queue = self.queues[circuit] else { return 0 }
+        let isWasteful = queue.readerIndex >= max(Self.fullBatchByteCount, queue.readableBytes)
+        let left = queue.readableBytes / Cell.byteCount
+        if isWasteful && left > 0 { self.queues[circuit]?.discardReadBytes() }
+        return left
+    }
+
+    /// How many circuits have cells waiting.
+    var waitingCircuitCount: Int { self.queues.count }
+
+    /// Memory that the queues hold, whether cells are in it or not.
+    var reservedByteCount: Int { self.queues.values.reduce(0) { $0 + $1.capacity } }
+
+    /// Whether queues have gained or lost anything since ``takeTraffic()``.
+    var hasTraffic: Bool { !self.traffic.isEmpty }
+
+    mutating func takeTraffic() -> [CircuitID: QueueTraffic] {
+        defer { self.traffic = [:] }
+        return self.traffic
+    }
+
+    /// Whether cells wait in queues.
+    var hasWaiting: Bool { !self.queues.isEmpty }
+
+    /// Return the batch for writing; ``batchWritten()`` follows.
+    mutating func takeBatch() -> ByteBuffer? { self.batch.readableBytes > 0 ? self.batch : nil }
+
+    /// Keep the batch's memory for the next one, if the connection has already let go of it.
+    mutating func batchWritten() { self.batch.clear() }
+
+    mutating func discardBatch() { self.batch.clear() }
+
+    /// The link is closed: forget everything, and let cells pass through the batch for ``discardBatch()`` to drop.
+    mutating func discardAll() {
+        self.isBlocked = false
+        self.batch = ByteBuffer()
+        for (circuit, queue) in self.queues {
+            self.traffic[circuit, default: QueueTraffic()].removed += queue.readableBytes
+        }
+        self.queues = [:]
+        self.queuedByteCount = 0
+        self.scheduler = CircuitScheduler(halfLife: Self.halfLife, now: .now())
+    }
+
+    mutating func drop(_ circuit: CircuitID) {
+        guard let queue = self.queues.removeValue(forKey: circuit) else { return }
+        self.queuedByteCount -= queue.readableBytes
+        self.traffic[circuit, default: QueueTraffic()].removed += queue.readableBytes
+        self.scheduler.removed(circuit)
+    }
+
+    /// Called now and then: a batch buffer that has no use just now is given back.
+    mutating func releaseIdleMemory() {
+        if self.batch.readableBytes == 0 && self.batch.capacity > 0 { self.batch = ByteBuffer() }
+        // Circuits that have long ended are remembered for what they sent; start anew before they become many.
+        guard self.scheduler.count > self.queues.count + Self.rememberedLimit else { return }
+        self.scheduler = CircuitScheduler(halfLife: Self.halfLife, now: .now())
+        for circuit in self.queues.keys { self.scheduler.enqueued(circuit) }
+    }
+}

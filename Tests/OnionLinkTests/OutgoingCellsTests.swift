@@ -1,0 +1,211 @@
+import NIOCore
+import OnionCells
+import Testing
+
+@testable import OnionLink
+
+@Suite("Outgoing cells")
+struct OutgoingCellsTests {
+    private static func circuit(_ number: UInt32) -> CircuitID { CircuitID(rawValue: number) }
+
+    /// A cell that says its circuit and number.
+    private static func append(_ circuit: UInt32, _ number: UInt32, to outgoing: inout OutgoingCells) -> Bool {
+        outgoing.append(circuit: Self.circuit(circuit)) { cell in
+            CellHeader(circuitID: Self.circuit(circuit), command: .relay).write(to: &cell)
+            cell.storeBytes(of: number, toByteOffset: 5, as: UInt32.self)
+        }
+    }
+
+    private static func cells(in buffer: ByteBuffer?) -> [(circuit: UInt32, number: UInt32)] {
+        guard var buffer else { return [] }
+        var found: [(circuit: UInt32, number: UInt32)] = []
+        while let cell = buffer.readSlice(length: Cell.byteCount) {
+            let span = cell.readableBytesSpan
+            found.append(
+                (CellHeader(of: span).circuitID.rawValue, span.unsafeLoadUnaligned(fromByteOffset: 5, as: UInt32.self)))
+        }
+        return found
+    }
+
+    private static func drainAll(_ outgoing: inout OutgoingCells) -> [(circuit: UInt32, number: UInt32)] {
+        var found: [(circuit: UInt32, number: UInt32)] = []
+        var drained: [CircuitID] = []
+        while outgoing.fillBatch(now: .now(), drained: &drained) {
+            found += Self.cells(in: outgoing.takeBatch())
+            outgoing.batchWritten()
+        }
+        return found
+    }
+
+    @Test("cells of a circuit keep their order across blocked and open times", arguments: 0..<30)
+    func order(seed: UInt64) {
+        var random = SplitMix64(seed)
+        var outgoing = OutgoingCells(limits: LinkLimits(queuedCellsPerCircuit: 10_000, queuedCellsPerLink: 100_000))
+        outgoing.isBlocked = false
+        var next: [UInt32: UInt32] = [:]
+        var seen: [(circuit: UInt32, number: UInt32)] = []
+        for _ in 0..<600 {
+            switch Int.random(in: 0..<8, using: &random) {
+            case 0: outgoing.isBlocked.toggle()
+            case 1:
+                var drained: [CircuitID] = []
+                if !outgoing.isBlocked, outgoing.fillBatch(now: .now(), drained: &drained) {
+                    seen += Self.cells(in: outgoing.takeBatch())
+                    outgoing.batchWritten()
+                }
+            case 2:
+                // A batch from another loop.
+                var cells = ByteBuffer()
+                for _ in 0..<Int.random(in: 1...5, using: &random) {
+                    let circuit = UInt32.random(in: 1...4, using: &random)
+                    let number = next[circuit, default: 0]
+                    next[circuit] = number + 1
+                    cells.appendCell { cell in
+                        CellHeader(circuitID: Self.circuit(circuit), command: .relay).write(to: &cell)
+                        cell.storeBytes(of: number, toByteOffset: 5, as: UInt32.self)
+                    }
+                }
+                var overflowed: [CircuitID] = []
+                outgoing.append(batch: cells, overflowed: &overflowed)
+                #expect(overflowed.isEmpty)
+            default:
+                let circuit = UInt32.random(in: 1...4, using: &random)
+                #expect(!Self.append(circuit, next[circuit, default: 0], to: &outgoing))
+                next[circuit, default: 0] += 1
+            }
+        }
+        seen += Self.drainAll(&outgoing)
+        for (circuit, count) in next {
+            #expect(seen.filter { $0.circuit == circuit }.map(\.number) == Array(0..<count), "seed \(seed)")
+        }
+        #expect(outgoing.queuedByteCount == 0 && !outgoing.hasWaiting)
+    }
+
+    @Test("a circuit's queue may be as long as its limit, and no longer")
+    func circuitLimit() {
+        var outgoing = OutgoingCells(limits: LinkLimits(queuedCellsPerCircuit: 10, queuedCellsPerLink: 1000))
+        for number in 0..<10 { #expect(!Self.append(1, UInt32(number), to: &outgoing)) }
+        #expect(Self.append(1, 10, to: &outgoing))
+        #expect(!Self.append(2, 0, to: &outgoing))
+    }
+
+    @Test("with the link's total spent, those with more than their part go")
+    func linkLimit() {
+        var outgoing = OutgoingCells(limits: LinkLimits(queuedCellsPerCircuit: 1000, queuedCellsPerLink: 100))
+        for number in 0..<99 { #expect(!Self.append(1, UInt32(number), to: &outgoing)) }
+        #expect(!Self.append(2, 0, to: &outgoing))
+        #expect(!Self.append(2, 1, to: &outgoing))
+        #expect(Self.append(1, 99, to: &outgoing))
+    }
+
+    @Test("cells about the link itself have a limit of their own")
+    func linkCells() {
+        var outgoing = OutgoingCells(limits: LinkLimits(queuedCellsPerCircuit: 1000, queuedCellsPerLink: 1000))
+        for number in 0..<OutgoingCells.linkCellLimit { #expect(!Self.append(0, UInt32(number), to: &outgoing)) }
+        #expect(Self.append(0, 0, to: &outgoing))
+    }
+
+    @Test("a quiet circuit goes before one with much to send")
+    func quietFirst() {
+        var outgoing = OutgoingCells(limits: LinkLimits(queuedCellsPerCircuit: 1000, queuedCellsPerLink: 1000))
+        for number in 0..<100 { _ = Self.append(1, UInt32(number), to: &outgoing) }
+        var drained: [CircuitID] = []
+        _ = outgoing.fillBatch(now: .now(), drained: &drained)
+        outgoing.batchWritten()
+        _ = Self.append(2, 0, to: &outgoing)
+        _ = outgoing.fillBatch(now: .now(), drained: &drained)
+        #expect(Self.cells(in: outgoing.takeBatch()).first?.circuit == 2)
+    }
+
+    @Test("a dropped queue leaves nothing of its circuit, and the others alone")
+    func drop() {
+        var outgoing = OutgoingCells(limits: LinkLimits(queuedCellsPerCircuit: 1000, queuedCellsPerLink: 1000))
+        for number in 0..<5 {
+            _ = Self.append(1, UInt32(number), to: &outgoing)
+            _ = Self.append(2, UInt32(number), to: &outgoing)
+        }
+        outgoing.drop(Self.circuit(1))
+        #expect(outgoing.backlog(of: Self.circuit(1)) == 0 && outgoing.queuedByteCount == 5 * Cell.byteCount)
+        #expect(Self.drainAll(&outgoing).map(\.circuit) == [2, 2, 2, 2, 2])
+        #expect(outgoing.queuedByteCount == 0)
+    }
+
+    @Test("who makes cells hears that there is room, when the queue is short and when it is empty")
+    func room() {
+        var outgoing = OutgoingCells(limits: LinkLimits(queuedCellsPerCircuit: 1000, queuedCellsPerLink: 1000))
+        for number in 0..<20 { _ = Self.append(1, UInt32(number), to: &outgoing) }
+        var drained: [CircuitID] = []
+        _ = outgoing.fillBatch(now: .now(), drained: &drained)
+        #expect(drained == [Self.circuit(1), Self.circuit(1)])
+    }
+
+    @Test("a queue that is never empty does not keep what it has read")
+    func memory() {
+        var outgoing = OutgoingCells(limits: LinkLimits(queuedCellsPerCircuit: 1000, queuedCellsPerLink: 1000))
+        var number: UInt32 = 0
+        for _ in 0..<40 {
+            _ = Self.append(1, number, to: &outgoing)
+            number += 1
+        }
+        for _ in 0..<300 {
+            var drained: [CircuitID] = []
+            for _ in 0..<32 {
+                _ = Self.append(1, number, to: &outgoing)
+                number += 1
+            }
+            _ = outgoing.fillBatch(now: .now(), drained: &drained)
+            outgoing.batchWritten()
+            #expect(drained.isEmpty)
+        }
+        #expect(outgoing.backlog(of: Self.circuit(1)) == 40)
+        #expect(outgoing.reservedByteCount <= 1 << 20)
+    }
+
+    @Test("says what queues gained and lost, and nothing of cells that never waited")
+    func traffic() {
+        var outgoing = OutgoingCells(limits: LinkLimits(queuedCellsPerCircuit: 1000, queuedCellsPerLink: 1000))
+        outgoing.isBlocked = false
+        _ = Self.append(1, 0, to: &outgoing)
+        #expect(!outgoing.hasTraffic)
+        outgoing.isBlocked = true
+        for number in 0..<4 { _ = Self.append(1, UInt32(number), to: &outgoing) }
+        for number in 0..<3 { _ = Self.append(2, UInt32(number), to: &outgoing) }
+        _ = Self.drainAll(&outgoing)
+        _ = Self.append(3, 0, to: &outgoing)
+        _ = Self.append(3, 1, to: &outgoing)
+        outgoing.drop(Self.circuit(3))
+        _ = Self.append(1, 9, to: &outgoing)
+        #expect(outgoing.hasTraffic)
+        let expected = [1: (5, 4), 2: (3, 3), 3: (2, 2)].map { circuit, cells in
+            (
+                Self.circuit(UInt32(circuit)),
+                QueueTraffic(added: cells.0 * Cell.byteCount, removed: cells.1 * Cell.byteCount)
+            )
+        }
+        #expect(outgoing.takeTraffic() == Dictionary(uniqueKeysWithValues: expected))
+        #expect(!outgoing.hasTraffic)
+        outgoing.discardAll()
+        #expect(outgoing.takeTraffic() == [Self.circuit(1): QueueTraffic(removed: Cell.byteCount)])
+    }
+
+    @Test("new limits count for what waits already")
+    func newLimits() {
+        var outgoing = OutgoingCells(limits: LinkLimits(queuedCellsPerCircuit: 10, queuedCellsPerLink: 1000))
+        for number in 0..<5 { #expect(!Self.append(1, UInt32(number), to: &outgoing)) }
+        outgoing.limits = LinkLimits(queuedCellsPerCircuit: 5, queuedCellsPerLink: 1000)
+        #expect(Self.append(1, 5, to: &outgoing))
+    }
+}
+
+/// A small deterministic generator, so that a failing seed can be run again.
+struct SplitMix64: RandomNumberGenerator {
+    private var state: UInt64
+    init(_ seed: UInt64) { self.state = seed }
+    mutating func next() -> UInt64 {
+        self.state &+= 0x9e37_79b9_7f4a_7c15
+        var z = self.state
+        z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
+        z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
+        return z ^ (z >> 31)
+    }
+}
