@@ -73,6 +73,13 @@ let package = Package(
                 x509,
             ],
             swiftSettings: houseRules),
+        .target(
+            name: "OnionStreams",
+            dependencies: [
+                "OnionAddress", "OnionCells", "OnionCircuits", "OnionCrypto", deque, logging, metrics, nioCore,
+                nioPosix,
+            ],
+            swiftSettings: houseRules),
 
         // Tests
         .testTarget(
@@ -92,6 +99,13 @@ let package = Package(
             name: "OnionLinkTests",
             dependencies: [
                 "OnionAddress", "OnionCells", "OnionCrypto", "OnionLink", nioCore, nioEmbedded, nioPosix, nioSSL,
+            ],
+            swiftSettings: houseRules),
+        .testTarget(
+            name: "OnionStreamsTests",
+            dependencies: [
+                "OnionAddress", "OnionCells", "OnionCircuits", "OnionCrypto", "OnionStreams", deque, nioCore,
+                nioEmbedded, nioPosix,
             ],
             swiftSettings: houseRules),
     ]

@@ -1,0 +1,27 @@
+import NIOCore
+package import OnionCells
+package import OnionCircuits
+
+extension ByteBuffer {
+    /// A copy of a message's data, for messages that are not on the path of bulk data.
+    init(_ data: RawSpan) {
+        self.init()
+        self.writeBytes(data)
+    }
+}
+
+extension CircuitError {
+    /// Decode a message's data; what does not decode may not be said.
+    package static func decoding<T>(
+        _ command: RelayCommand, _ decode: () throws(CellError) -> T
+    ) throws(CircuitError) -> T {
+        do throws(CellError) { return try decode() } catch { throw .messageNotAllowed(command) }
+    }
+}
+
+extension RelayMessageWalker {
+    /// The next message, with the format's errors as the circuit's.
+    package mutating func nextMessage(in payload: RawSpan) throws(CircuitError) -> RelayMessageHeader? {
+        do throws(CellError) { return try self.next(in: payload) } catch { throw .malformedCell(error) }
+    }
+}

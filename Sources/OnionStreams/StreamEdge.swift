@@ -1,0 +1,246 @@
+package import NIOCore
+package import NIOPosix
+package import OnionCells
+
+/// The edge where a TCP socket meets a stream; used by exit and proxy alike.
+///
+/// Reads the socket only while the stream has room, writes what the stream brings in one piece a turn of the loop, and
+/// keeps the two ends alike: a half-close becomes End Finished and back, a reset a reset. The last bytes are written
+/// before anything is closed.
+///
+/// The channel must be on the circuit's event loop, set up by one of the ``configure(_:)`` functions, and its last handler
+/// is this.
+///
+/// - Source: DESIGN §7 *Edges*
+package final class StreamEdge: ChannelInboundHandler {
+    package typealias InboundIn = ByteBuffer
+    package typealias OutboundOut = ByteBuffer
+
+    private let stream: OnionStream
+    private let onClosed: @Sendable () -> Void
+    private var context: ChannelHandlerContext?
+    /// What the stream brought in this turn.
+    private var incoming = ByteBuffer()
+    private var isFlushScheduled = false
+    private var isReadWanted = false
+    private var isReadPending = false
+    private var outputState = OutputState.open
+    private var isStreamOver = false
+    private var isAttached = false
+    private var isInputClosed = false
+    /// Bytes on their way to the socket.
+    private var unwrittenByteCount = 0
+    private var lingerTimer: Scheduled<Void>?
+
+    /// What is to follow the bytes that are on their way to the socket.
+    private enum OutputState { case open, closing, closed }
+
+    /// How much NIO asks the socket for at once.
+    package static let readByteCount = 64 * 1024
+    /// NIO reads a socket to its end once the peer has closed, reads paused or not; this bounds what arrives then.
+    package static let receiveBufferByteCount: ChannelOptions.Types.SocketOption.Value = 512 * 1024
+
+    /// Set up the sockets that exits connect: reads by need, half-closure, bounded buffers.
+    package static func configure(_ bootstrap: ClientBootstrap) -> ClientBootstrap {
+        bootstrap
+            .channelOption(.autoRead, value: false)
+            .channelOption(.allowRemoteHalfClosure, value: true)
+            .channelOption(.tcpOption(.tcp_nodelay), value: 1)
+            .channelOption(.socketOption(.so_rcvbuf), value: Self.receiveBufferByteCount)
+            .channelOption(.maxMessagesPerRead, value: 1)
+            .channelOption(.recvAllocator, value: Self.receiveAllocator)
+    }
+
+    /// The same for the sockets that a proxy accepts.
+    package static func configure(_ bootstrap: ServerBootstrap) -> ServerBootstrap {
+        bootstrap
+            .childChannelOption(.autoRead, value: false)
+            .childChannelOption(.allowRemoteHalfClosure, value: true)
+            .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
+            .childChannelOption(.socketOption(.so_rcvbuf), value: Self.receiveBufferByteCount)
+            .childChannelOption(.maxMessagesPerRead, value: 1)
+            .childChannelOption(.recvAllocator, value: Self.receiveAllocator)
+    }
+
+    private static var receiveAllocator: any RecvByteBufferAllocator {
+        AdaptiveRecvByteBufferAllocator(minimum: 2048, initial: 8192, maximum: Self.readByteCount)
+    }
+
+    /// Make the edge of a stream whose socket is ready.
+    ///
+    /// - Parameter onClosed: called once, when the socket is closed.
+    package init(stream: OnionStream, onClosed: @escaping @Sendable () -> Void = {}) {
+        self.stream = stream
+        self.onClosed = onClosed
+    }
+
+    package func handlerAdded(context: ChannelHandlerContext) {
+        self.context = context
+        if context.channel.isActive { self.attach() }
+    }
+
+    private func attach() {
+        self.isAttached = true
+        self.stream.attach(self)
+    }
+
+    package func channelActive(context: ChannelHandlerContext) {
+        self.attach()
+        context.fireChannelActive()
+    }
+
+    package func handlerRemoved(context: ChannelHandlerContext) {
+        self.context = nil
+        self.lingerTimer?.cancel()
+        self.lingerTimer = nil
+        // The connection was lost before it was any use.
+        if !self.isAttached { self.stream.end(.reset) }
+        self.stream.socketClosed()
+        self.onClosed()
+    }
+
+    // MARK: The socket
+
+    package func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        self.stream.send(self.unwrapInboundIn(data))
+    }
+
+    package func channelReadComplete(context: ChannelHandlerContext) {
+        self.isReadPending = false
+        self.isReadWanted = false
+        if self.stream.hasRoom { self.read() }
+    }
+
+    package func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        switch event as? ChannelEvent {
+        case .inputClosed:
+            self.isInputClosed = true
+            self.stream.finish()
+        case .outputClosed, nil: context.fireUserInboundEventTriggered(event)
+        }
+    }
+
+    package func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        // A broken connection is a reset at both ends.
+        self.stream.end(.reset)
+        self.reset()
+    }
+
+    package func channelInactive(context: ChannelHandlerContext) {
+        // With the output closed in order, NIO says the end of the input by closing the channel; and with both closed,
+        // what the socket gave may still wait for cells. Anything else is a connection that broke.
+        if case .closed = self.outputState, self.unwrittenByteCount == 0 {
+            self.stream.finish()
+        } else {
+            self.stream.end(.reset)
+        }
+        context.fireChannelInactive()
+    }
+
+    private func read() {
+        guard let context, !self.isReadPending else { return }
+        self.isReadPending = true
+        context.read()
+    }
+
+    private func scheduleFlush() {
+        guard !self.isFlushScheduled, let context else { return }
+        self.isFlushScheduled = true
+        let bound = NIOLoopBound(self, eventLoop: context.eventLoop)
+        context.eventLoop.execute { bound.value.flush() }
+    }
+
+    private func flush() {
+        self.isFlushScheduled = false
+        guard let context else { return }
+        let byteCount = self.incoming.readableBytes
+        if byteCount > 0 {
+            let bytes = self.incoming
+            self.incoming = ByteBuffer()
+            let bound = NIOLoopBound(self, eventLoop: context.eventLoop)
+            let written = context.eventLoop.makePromise(of: Void.self)
+            self.unwrittenByteCount += byteCount
+            written.futureResult.whenSuccess {
+                bound.value.unwrittenByteCount -= byteCount
+                bound.value.stream.drained(byteCount: byteCount)
+            }
+            context.writeAndFlush(self.wrapOutboundOut(bytes), promise: written)
+        }
+        if case .closing = self.outputState { self.closeOutput() }
+    }
+
+    /// Close what the far end has closed. Bytes written before leave first: NIO closes a direction only behind them,
+    /// unless the other is closed already: then it would close the whole channel at once.
+    private func closeOutput() {
+        guard let context else { return }
+        self.outputState = .closed
+        if self.isStreamOver || self.isInputClosed {
+            self.closeAfterWrites(context)
+        } else {
+            context.channel.close(mode: .output, promise: nil)
+        }
+    }
+
+    private func closeAfterWrites(_ context: ChannelHandlerContext) {
+        guard self.lingerTimer == nil else { return }
+        let edge = NIOLoopBound(self, eventLoop: context.eventLoop)
+        // The application may never take the last bytes, and nobody else would ever close its socket.
+        self.lingerTimer = context.eventLoop.scheduleTask(in: self.stream.halfClosedIdle) { edge.value.reset() }
+        // An empty write completes when all before it have.
+        let bound = NIOLoopBound(context, eventLoop: context.eventLoop)
+        let written = context.eventLoop.makePromise(of: Void.self)
+        written.futureResult.whenComplete { _ in bound.value.close(promise: nil) }
+        context.writeAndFlush(self.wrapOutboundOut(ByteBuffer()), promise: written)
+    }
+
+    /// Close the connection so that the peer sees a reset, and never a short but proper end.
+    private func reset() {
+        guard let context else { return }
+        if let options = context.channel as? any SocketOptionProvider {
+            // 0 seconds of linger: RST.
+            options.setSoLinger(linger(l_onoff: 1, l_linger: 0)).whenComplete { _ in }
+        }
+        context.close(promise: nil)
+    }
+}
+
+extension StreamEdge: StreamSink {
+    package func streamReceived(_ data: RawSpan) {
+        guard self.context != nil else { return self.stream.drained(byteCount: data.byteCount) }
+        if self.incoming.capacity == 0 { self.incoming.reserveCapacity(16 * 1024) }
+        self.incoming.writeBytes(data)
+        self.scheduleFlush()
+    }
+
+    package func streamFinished() {
+        guard case .open = self.outputState else { return }
+        self.outputState = .closing
+        self.scheduleFlush()
+    }
+
+    package func streamHasRoom() {
+        guard !self.isReadWanted else { return }
+        self.isReadWanted = true
+        guard let context else { return }
+        // Not from within the packing of a cell: the read may bring the next bytes at once.
+        let bound = NIOLoopBound(self, eventLoop: context.eventLoop)
+        context.eventLoop.execute { bound.value.read() }
+    }
+
+    package func streamEnded(_ reason: EndReason) {
+        self.isStreamOver = true
+        switch reason {
+        case .finished:
+            if case .closed = self.outputState {
+                if let context { self.closeAfterWrites(context) }
+            } else {
+                self.outputState = .closing
+                self.scheduleFlush()
+            }
+        default: self.reset()
+        }
+    }
+}
+
+@available(*, unavailable)
+extension StreamEdge: Sendable {}

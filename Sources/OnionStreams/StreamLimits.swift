@@ -1,0 +1,22 @@
+package import NIOCore
+package import OnionCircuits
+
+/// What a stream may hold and how long it may idle, as the network parameters say.
+///
+/// - Source: DESIGN §6.3, §7 *Stream* and *Edges*
+package struct StreamLimits: Sendable {
+    /// Begin and Resolve messages in one cell.
+    package static let openingsPerCell = 8
+    /// Bytes from the socket that may wait for cells: below it the socket is read.
+    package static let outboxByteCount = 64 * 1024
+
+    /// When to say XOff and XOn about bytes that the socket has not taken.
+    package var gate: StreamGate.Limits
+    /// How long a half-closed stream may be idle.
+    package var halfClosedIdle: TimeAmount
+
+    package init(gate: StreamGate.Limits, halfClosedIdle: TimeAmount) {
+        self.gate = gate
+        self.halfClosedIdle = halfClosedIdle
+    }
+}

@@ -1,0 +1,215 @@
+import NIOCore
+import NIOEmbedded
+import OnionCells
+import OnionCircuits
+import OnionCrypto
+import Testing
+
+@testable import OnionStreams
+
+@Suite("Circuit endpoint")
+struct CircuitEndpointTests {
+    @Test("Begin and the first Data share a cell")
+    func beginAndData() throws {
+        let circuit = try TestCircuit()
+        let stream = try #require(circuit.clientEndpoint.open(.begin, data: TestCircuit.begin))
+        stream.send(Pattern.buffer(from: 0, count: 100))
+        circuit.loop.run()
+        #expect(circuit.client.outgoing.count == 1)
+        let found = try messages(in: try #require(circuit.client.outgoing.first).payload)
+        #expect(found.map(\.command) == [.begin, .data])
+        #expect(found.last?.byteCount == 100)
+    }
+
+    @Test("Connected, Data and End come back in one cell, and are all delivered")
+    func connectedDataEnd() throws {
+        let circuit = try TestCircuit()
+        let opener = TestOpener()
+        let stream = try #require(circuit.clientEndpoint.open(.begin, data: TestCircuit.begin))
+        stream.opener = opener
+        circuit.settle()
+        let opened = try #require(circuit.exit.opened.first?.stream)
+        #expect(opened.connected(TestCircuit.connected))
+        let exit = TestSocket("exit", sending: 500)
+        exit.attach(to: opened)
+        exit.write(atMost: 500)
+        circuit.loop.run()
+        #expect(circuit.exit.outgoing.count == 1)
+        let found = try messages(in: try #require(circuit.exit.outgoing.first).payload)
+        #expect(found.map(\.command) == [.connected, .data, .end])
+        // The client's socket is there only after all of it has come.
+        circuit.settle()
+        #expect(opener.connected == [TestCircuit.connected])
+        let client = TestSocket("client")
+        client.attach(to: stream)
+        #expect(client.receivedCount == 500 && client.isIntact && client.finishedCount == 1 && client.endings.isEmpty)
+        client.write(atMost: 1)
+        circuit.settle()
+        #expect(client.endings == [.finished] && exit.endings == [.finished])
+        #expect(circuit.clientEndpoint.streamCount == 0 && circuit.exitEndpoint.streamCount == 0)
+    }
+
+    @Test("what came before an orderly end is delivered to a socket that comes after it")
+    func attachAfterEnd() throws {
+        let circuit = try TestCircuit()
+        let stream = try #require(circuit.clientEndpoint.open(.begin, data: TestCircuit.begin))
+        stream.finish()
+        circuit.settle()
+        let opened = try #require(circuit.exit.opened.first?.stream)
+        #expect(opened.connected(TestCircuit.connected))
+        let exit = TestSocket("exit", sending: 100)
+        exit.attach(to: opened)
+        #expect(exit.finishedCount == 1)
+        exit.write(atMost: 100)
+        circuit.settle()
+        #expect(circuit.clientEndpoint.streamCount == 0)
+        let client = TestSocket("client")
+        client.attach(to: stream)
+        #expect(client.receivedCount == 100 && client.finishedCount == 1 && client.endings == [.finished])
+    }
+
+    @Test("at most eight openings go into a cell, in order")
+    func openingsPerCell() throws {
+        let circuit = try TestCircuit()
+        let streams = (0..<20).compactMap { _ in circuit.clientEndpoint.open(.begin, data: TestCircuit.begin) }
+        circuit.loop.run()
+        let cells = try circuit.client.outgoing.map { try messages(in: $0.payload) }
+        #expect(cells.map(\.count) == [8, 8, 4])
+        circuit.settle()
+        #expect(circuit.exit.opened.map(\.stream.id) == streams.map(\.id))
+        #expect(circuit.exit.failures.isEmpty)
+    }
+
+    @Test("nine openings in one cell destroy the circuit, eight do not", arguments: [8, 9])
+    func tooManyOpenings(count: Int) throws {
+        let circuit = try TestCircuit()
+        let data = Array(buffer: TestCircuit.begin)
+        circuit.forgeForward((1...count).map { (.begin, StreamID(rawValue: UInt16($0)), data) })
+        #expect(circuit.exit.failures == (count == 8 ? [] : [.messageNotAllowed(.begin)]))
+    }
+
+    @Test("a stream id serves once")
+    func streamIDReuse() throws {
+        let circuit = try TestCircuit()
+        let id = StreamID(rawValue: 5)
+        let data = Array(buffer: TestCircuit.begin)
+        circuit.forgeForward([(.begin, id, data), (.end, id, [EndReason.reset.rawValue])])
+        #expect(circuit.exit.failures.isEmpty && circuit.exitEndpoint.streamCount == 0)
+        circuit.forgeForward([(.begin, id, data)])
+        #expect(circuit.exit.failures == [.streamIDReused(id)])
+    }
+
+    @Test("what the client may not say destroys the circuit at the exit")
+    func clientMayNotSay() throws {
+        for command in RelayCommand.allCases where command.isBackwardOnly {
+            let circuit = try TestCircuit()
+            circuit.forgeForward([(command, StreamID(rawValue: command.isAboutCircuit ? 0 : 1), [])])
+            #expect(circuit.exit.failures == [.messageNotAllowed(command)])
+        }
+    }
+
+    @Test("what the exit may not say destroys the circuit at the client")
+    func exitMayNotSay() throws {
+        for command in RelayCommand.allCases where command.isForwardOnly || command == .extended {
+            let circuit = try TestCircuit()
+            circuit.forgeBackward([(command, StreamID(rawValue: command.isAboutCircuit ? 0 : 1), [])])
+            #expect(circuit.client.failures == [.messageNotAllowed(command)])
+        }
+    }
+
+    @Test(
+        "messages for a stream that never was destroy the circuit",
+        arguments: [RelayCommand.data, .end, .xOff, .connected])
+    func unknownStream(command: RelayCommand) throws {
+        let circuit = try TestCircuit()
+        circuit.forgeBackward([(command, StreamID(rawValue: 3), [1])])
+        #expect(circuit.client.failures == [.streamUnknown(StreamID(rawValue: 3))])
+    }
+
+    @Test("random bytes never trap, and end the circuit at most once", arguments: 0..<200)
+    func randomCells(seed: UInt64) throws {
+        let circuit = try TestCircuit()
+        var random = SplitMix64(seed)
+        _ = circuit.openStream()
+        for _ in 0..<20 {
+            var payload = (0..<Cell.payloadByteCount).map { _ in UInt8.random(in: 0...255, using: &random) }
+            payload[0] = UInt8.random(in: 0...14, using: &random)
+            payload[1] = 0
+            payload[2] = UInt8.random(in: 0...2, using: &random)
+            payload[3] = 0
+            payload[4] = UInt8.random(in: 0...40, using: &random)
+            let tag = CellTag(high: random.next(), low: 1)
+            if Bool.random(using: &random) {
+                circuit.exitEndpoint.cellReceived(payload: payload.span.bytes, tag: tag)
+            } else {
+                circuit.clientEndpoint.cellReceived(payload: payload.span.bytes, tag: tag)
+            }
+            circuit.loop.run()
+        }
+        #expect(circuit.client.failures.count <= 1 && circuit.exit.failures.count <= 1)
+    }
+
+    @Test("a circuit that is destroyed ends all its streams, and says nothing more")
+    func destroyInTheMiddle() throws {
+        let circuit = try TestCircuit()
+        let (client, exit) = try #require(circuit.openStream(clientSends: 100_000, exitSends: 100_000))
+        client.write(atMost: 50_000)
+        exit.write(atMost: 50_000)
+        circuit.loop.run()
+        let cellCount = circuit.exit.cellCount
+        circuit.exitEndpoint.destroy(.unspecified)
+        exit.write(atMost: 1000)
+        circuit.loop.run()
+        #expect(exit.endings == [.unspecified])
+        #expect(circuit.exitEndpoint.streamCount == 0 && circuit.exit.cellCount == cellCount)
+        circuit.clientEndpoint.destroy(.reset)
+        #expect(client.endings == [.reset])
+        // Neither may be used any more.
+        #expect(circuit.clientEndpoint.open(.begin, data: TestCircuit.begin) == nil)
+        #expect(client.stream?.hasRoom == false || circuit.clientEndpoint.streamCount == 0)
+    }
+
+    @Test("a connection that stands after its circuit has gone is to be closed")
+    func connectedAfterDestroy() throws {
+        let circuit = try TestCircuit()
+        _ = circuit.clientEndpoint.open(.begin, data: TestCircuit.begin)
+        circuit.settle()
+        let opened = try #require(circuit.exit.opened.first?.stream)
+        circuit.exitEndpoint.destroy(.unspecified)
+        #expect(!opened.connected(TestCircuit.connected))
+    }
+
+    @Test("owner and link are left alone while a cell is made")
+    func noCallsWithinCell() throws {
+        let circuit = try TestCircuit()
+        let (client, exit) = try #require(circuit.openStream(clientSends: 10_000, exitSends: 10_000))
+        while !client.hasFinished || !exit.hasFinished {
+            client.write(atMost: 3000)
+            exit.write(atMost: 3000)
+            circuit.settle()
+        }
+        #expect(client.endings == [.finished] && exit.endings == [.finished])
+        #expect(!circuit.client.wasCalledWithinCell && !circuit.exit.wasCalledWithinCell)
+    }
+
+    @Test("neither endpoint nor streams outlive their circuit")
+    func nothingLeaks() throws {
+        weak var endpoint: CircuitEndpoint?
+        weak var stream: OnionStream?
+        weak var socket: TestSocket?
+        do {
+            let circuit = try TestCircuit()
+            let (client, _) = try #require(circuit.openStream(clientSends: 10_000))
+            client.write(atMost: 10_000)
+            circuit.settle()
+            endpoint = circuit.clientEndpoint
+            stream = client.stream
+            socket = client
+            circuit.clientEndpoint.destroy(.reset)
+            circuit.exitEndpoint.destroy(.reset)
+            client.stream = nil
+            circuit.loop.run()
+        }
+        #expect(endpoint == nil && stream == nil && socket == nil)
+    }
+}
