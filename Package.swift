@@ -10,8 +10,10 @@ let houseRules: [SwiftSetting] = [
 ]
 
 // What the targets take from other packages, by the name under which they are imported.
+let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
 let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
 let deque = Target.Dependency.product(name: "DequeModule", package: "swift-collections")
+let lifecycle = Target.Dependency.product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let metrics = Target.Dependency.product(name: "CoreMetrics", package: "swift-metrics")
 let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
@@ -20,6 +22,7 @@ let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
 let nioTLS = Target.Dependency.product(name: "NIOTLS", package: "swift-nio")
 let nioSSL = Target.Dependency.product(name: "NIOSSL", package: "swift-nio-ssl")
 let swiftASN1 = Target.Dependency.product(name: "SwiftASN1", package: "swift-asn1")
+let unixSignals = Target.Dependency.product(name: "UnixSignals", package: "swift-service-lifecycle")
 let x509 = Target.Dependency.product(name: "X509", package: "swift-certificates")
 
 let package = Package(
@@ -32,8 +35,10 @@ let package = Package(
         .library(name: "OnionCircuits", targets: ["OnionCircuits"]),
         // For Benchmarks.
         .library(name: "OnionLink", targets: ["OnionLink"]),
+        .executable(name: "thor-keys", targets: ["thor-keys"]),
     ],
     dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-asn1", from: "1.7.4"),
         .package(url: "https://github.com/apple/swift-certificates", from: "1.21.1"),
         .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
@@ -42,6 +47,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
         .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
     ],
     targets: [
         // C
@@ -80,6 +86,14 @@ let package = Package(
                 nioPosix,
             ],
             swiftSettings: houseRules),
+        .target(
+            name: "ThorDaemon",
+            dependencies: ["OnionAddress", "OnionCrypto", argumentParser, lifecycle, logging, nioCore, unixSignals],
+            swiftSettings: houseRules),
+
+        // 5 Executables
+        .executableTarget(
+            name: "thor-keys", dependencies: ["OnionCrypto", "ThorDaemon", argumentParser], swiftSettings: houseRules),
 
         // Tests
         .testTarget(
@@ -108,5 +122,10 @@ let package = Package(
                 nioEmbedded, nioPosix,
             ],
             swiftSettings: houseRules),
+        .testTarget(
+            name: "ThorDaemonTests", dependencies: ["ThorDaemon", lifecycle, logging], swiftSettings: houseRules),
+        .testTarget(
+            name: "ThorKeysTests", dependencies: ["OnionCrypto", "thor-keys", argumentParser], swiftSettings: houseRules
+        ),
     ]
 )

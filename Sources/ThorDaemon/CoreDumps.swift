@@ -1,0 +1,26 @@
+#if canImport(Glibc)
+    internal import Glibc
+#else
+    internal import Darwin
+#endif
+
+/// Keeps the memory of a daemon, and the keys in it, out of files when it crashes.
+///
+/// The limit forbids core files. Where the system pipes cores to a program the limit does not count, so that on Linux the
+/// process also says that none of its memory belongs in one. It stays visible to monitors of the same user, which
+/// `PR_SET_DUMPABLE` would end.
+package enum CoreDumps {
+    /// Turn core dumps off for good; without effect where the system refuses.
+    package static func disable() {
+        var none = rlimit(rlim_cur: 0, rlim_max: 0)
+        #if canImport(Glibc)
+            _ = setrlimit(__rlimit_resource_t(RLIMIT_CORE.rawValue), &none)
+            let filter = open("/proc/self/coredump_filter", O_WRONLY | O_CLOEXEC)
+            guard filter >= 0 else { return }
+            writeWhole("0\n", to: filter)
+            close(filter)
+        #else
+            _ = setrlimit(RLIMIT_CORE, &none)
+        #endif
+    }
+}

@@ -1,0 +1,86 @@
+internal import ArgumentParser
+internal import Foundation
+package import Logging
+package import ServiceLifecycle
+internal import UnixSignals
+
+#if canImport(Glibc)
+    internal import Glibc
+#else
+    internal import Darwin
+#endif
+
+/// How a program of ours starts, runs its services and ends.
+package enum Daemon {
+    /// The longest that a clean stop may take before the process just ends.
+    static let shutdownSeconds = 4
+
+    /// Run a command's body; show what it throws to the operator, and end with the sysexits code.
+    ///
+    /// An ``OperatorFacing`` error becomes `NAME: what is wrong. What to do.` on standard error. ArgumentParser's own
+    /// errors pass through; anything else is shown as it describes itself, with code 70.
+    package static func run(
+        _ name: String, isolation: isolated (any Actor)? = #isolation, _ body: () async throws -> Void
+    ) async throws {
+        CoreDumps.disable()
+        signal(SIGPIPE, SIG_IGN)
+        do {
+            try await body()
+        } catch let error as any OperatorFacing {
+            throw Self.report(name, error.operatorError)
+        } catch let error where error is ExitCode || error is ValidationError || error is CleanExit {
+            throw error
+        } catch {
+            throw Self.report(name, OperatorError("\(error)", advice: "", status: .software))
+        }
+    }
+
+    /// Run services until one ends, SIGTERM or SIGINT comes, or the parent is gone; stop them in reverse order.
+    ///
+    /// - Parameter state: kept locked until all have ended.
+    /// - Throws: what the first failing service threw.
+    package static func serve(
+        _ services: [any Service], state: StateDirectory? = nil, options: DaemonOptions, logger: Logger
+    ) async throws {
+        defer { withExtendedLifetime(state) {} }
+        FileDescriptorLimit.raise()
+        var services = services
+        if options.exitsWithParent { services.append(ParentWatch()) }
+        services.append(ShutdownDeadline(seconds: Self.shutdownSeconds))
+        var quiet = logger
+        quiet.logLevel = max(logger.logLevel, .warning)
+        let group = ServiceGroup(
+            configuration: .init(
+                services: services.map {
+                    .init(
+                        service: $0, successTerminationBehavior: .gracefullyShutdownGroup,
+                        failureTerminationBehavior: .gracefullyShutdownGroup)
+                },
+                gracefulShutdownSignals: [.sigterm, .sigint],
+                logger: quiet))
+        try await group.run()
+    }
+
+    private static func report(_ name: String, _ error: OperatorError) -> ExitCode {
+        writeWhole("\(name): \(error)\n", to: STDERR_FILENO)
+        return ExitCode(error.status.rawValue)
+    }
+}
+
+/// Ends the process when a clean stop takes too long. Last in the group, so first to hear of the shutdown.
+struct ShutdownDeadline: Service, CustomStringConvertible {
+    let seconds: Int
+
+    var description: String { "shutdown deadline" }
+
+    func run() async throws {
+        try? await gracefulShutdown()
+        let seconds = UInt32(clamping: self.seconds)
+        // A thread, because the concurrency pool may be what is stuck.
+        Thread.detachNewThread {
+            sleep(seconds)
+            writeWhole("a clean stop took longer than \(seconds) s; ended at once\n", to: STDERR_FILENO)
+            _exit(ExitStatus.software.rawValue)
+        }
+    }
+}

@@ -1,0 +1,22 @@
+import ArgumentParser
+
+/// Makes the keys of a network: a private one for the directory server and for each router, and their public halves.
+///
+/// - Source: DESIGN §11.
+@main
+struct ThorKeys: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "thor-keys",
+        abstract: "Make the keys of a Thor network.",
+        discussion: """
+            A network needs one key for its directory server and one for each onion router:
+
+              thor-keys generate directory.key
+              thor-keys public directory.key directory.pub
+
+            A private key file stays on the machine that uses it; whoever has it can pass for that machine. \
+            directory.pub goes to everybody who takes part.
+            """,
+        version: "thor-keys 0.1.0",
+        subcommands: [Generate.self, Public.self])
+}
