@@ -13,6 +13,7 @@ let houseRules: [SwiftSetting] = [
 let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
 let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
 let deque = Target.Dependency.product(name: "DequeModule", package: "swift-collections")
+let grdb = Target.Dependency.product(name: "GRDB", package: "GRDB.swift")
 let lifecycle = Target.Dependency.product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let metrics = Target.Dependency.product(name: "CoreMetrics", package: "swift-metrics")
@@ -36,6 +37,7 @@ let package = Package(
         // For Benchmarks.
         .library(name: "OnionLink", targets: ["OnionLink"]),
         .executable(name: "thor-keys", targets: ["thor-keys"]),
+        .executable(name: "thor-directory", targets: ["thor-directory"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -47,6 +49,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
         .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
+        .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
     ],
     targets: [
@@ -86,6 +89,23 @@ let package = Package(
                 nioPosix,
             ],
             swiftSettings: houseRules),
+
+        // 4 Services
+        .target(
+            name: "DirectoryClient",
+            dependencies: [
+                "OnionAddress", "OnionCircuits", "OnionCrypto", "OnionDirectory", "OnionLink", "OnionStreams", logging,
+                nioCore, nioPosix, nioSSL, nioTLS,
+            ],
+            swiftSettings: houseRules),
+        .target(
+            name: "DirectoryServer",
+            dependencies: [
+                "OnionAddress",
+                "OnionCells", "OnionCircuits", "OnionCrypto", "OnionDirectory", "OnionLink", grdb, lifecycle, logging,
+                metrics, nioCore, nioPosix, nioSSL, nioTLS,
+            ],
+            swiftSettings: houseRules),
         .target(
             name: "ThorDaemon",
             dependencies: ["OnionAddress", "OnionCrypto", argumentParser, lifecycle, logging, nioCore, unixSignals],
@@ -94,6 +114,13 @@ let package = Package(
         // 5 Executables
         .executableTarget(
             name: "thor-keys", dependencies: ["OnionCrypto", "ThorDaemon", argumentParser], swiftSettings: houseRules),
+        .executableTarget(
+            name: "thor-directory",
+            dependencies: [
+                "DirectoryServer", "OnionAddress", "OnionDirectory", "ThorDaemon", argumentParser, lifecycle, logging,
+                nioCore, nioPosix,
+            ],
+            swiftSettings: houseRules),
 
         // Tests
         .testTarget(
@@ -120,6 +147,15 @@ let package = Package(
             dependencies: [
                 "OnionAddress", "OnionCells", "OnionCircuits", "OnionCrypto", "OnionStreams", deque, nioCore,
                 nioEmbedded, nioPosix,
+            ],
+            swiftSettings: houseRules),
+        .testTarget(
+            name: "DirectoryServerTests",
+            dependencies: [
+                "OnionAddress",
+                "DirectoryClient", "DirectoryServer", "OnionCells", "OnionCrypto", "OnionDirectory", "OnionLink", grdb,
+                logging,
+                nioCore, nioPosix, nioTLS,
             ],
             swiftSettings: houseRules),
         .testTarget(

@@ -1,0 +1,54 @@
+package import NIOCore
+import NIOPosix
+import OnionAddress
+import OnionCrypto
+package import OnionDirectory
+import OnionLink
+
+/// Probes a router over a link of its own, as a proxy would use it: no certificate, and one circuit.
+///
+/// - Source: DESIGN §9, *Registration*: the DS connects back to the advertised address and completes a circuit handshake
+///   before it lists the OR.
+package struct LinkProbe: RouterProbing {
+    /// For all of it: TCP, TLS, NetInfo, Created.
+    package static let timeLimit = TimeAmount.seconds(5)
+
+    private let tls: LinkTLS
+    private let group: any EventLoopGroup
+
+    /// - Throws: what the TLS library says.
+    package init(group: any EventLoopGroup) throws {
+        self.tls = try LinkTLS(credentials: nil, protocol: .link)
+        self.group = group
+    }
+
+    package func probe(_ descriptor: RouterDescriptor) async -> ProbeOutcome {
+        // Peers dial the first address, so that is the one that must answer.
+        guard let endpoint = descriptor.addresses.first,
+            let address = try? SocketAddress(ipAddress: "\(endpoint.address)", port: Int(endpoint.port))
+        else { return .unreachable }
+        let handshake = CircuitHandshake.Client(identity: descriptor.identity, onionKey: descriptor.onionKey)
+        let eventLoop = self.group.next()
+        let outcome = eventLoop.makePromise(of: ProbeOutcome.self)
+        let connecting = ClientBootstrap(group: eventLoop)
+            .connectTimeout(Self.timeLimit)
+            .channelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    let pipeline = channel.pipeline.syncOperations
+                    _ = try self.tls.addClientHandlers(to: pipeline, expecting: descriptor.linkKey)
+                    try pipeline.addHandler(ProbeHandler(handshake: handshake, outcome: outcome))
+                }
+            }
+            .connect(to: address)
+        let timer = eventLoop.scheduleTask(in: Self.timeLimit) { outcome.succeed(.unreachable) }
+        connecting.whenFailure { _ in outcome.succeed(.unreachable) }
+        let found = await withTaskCancellationHandler {
+            (try? await outcome.futureResult.get()) ?? .unreachable
+        } onCancel: {
+            outcome.succeed(.unreachable)
+        }
+        timer.cancel()
+        connecting.whenSuccess { $0.close(promise: nil) }
+        return found
+    }
+}

@@ -1,0 +1,82 @@
+import Foundation
+import Logging
+
+/// Reads the allow file, and again whenever it changes.
+///
+/// A file that has gone, or has a bad line, is reported and leaves the old list in force.
+struct AllowFileWatch: Sendable {
+    /// What tells one state of a file from the next.
+    private struct Stamp: Equatable, Sendable {
+        var modified: Date?
+        var byteCount: Int?
+        var fileNumber: Int?
+    }
+
+    static let interval = Duration.seconds(1)
+    /// Far more than a thousand routers need.
+    static let byteCountLimit = 1 << 20
+
+    /// As read at the start.
+    let admission: Admission
+    private let path: String?
+    private let stamp: Stamp?
+
+    /// - Throws: ``DirectoryServerError`` when the file cannot be read, or has a bad line.
+    init(source: DirectoryServer.RouterSource) throws(DirectoryServerError) {
+        switch source {
+        case .anyone:
+            self.admission = .open
+            self.path = nil
+            self.stamp = nil
+        case .file(let path):
+            self.path = path
+            self.stamp = Self.stamp(of: path)
+            self.admission = try Self.read(path)
+        }
+    }
+
+    /// Look at the file once a second until cancelled.
+    func run(logger: Logger, changed: (Admission) async -> Void) async {
+        guard let path else {
+            // Nothing to watch; but a task that ended would stop the server.
+            while !Task.isCancelled { try? await Task.sleep(for: .seconds(3600)) }
+            return
+        }
+        var known = self.stamp
+        while !Task.isCancelled {
+            try? await Task.sleep(for: Self.interval)
+            let stamp = Self.stamp(of: path)
+            guard stamp != known, !Task.isCancelled else { continue }
+            known = stamp
+            do throws(DirectoryServerError) {
+                await changed(try Self.read(path))
+                logger.info("allow file read again")
+            } catch {
+                logger.info("allow file not usable; the old list stays in force", metadata: ["reason": "\(error)"])
+            }
+        }
+    }
+
+    private static func read(_ path: String) throws(DirectoryServerError) -> Admission {
+        let data: Data
+        do {
+            data = try Data(contentsOf: URL(fileURLWithPath: path))
+        } catch {
+            let isThere = FileManager.default.fileExists(atPath: path)
+            throw .cannotReadAllowFile(path: path, why: isThere ? "it cannot be opened" : "there is no such file")
+        }
+        guard data.count <= Self.byteCountLimit, let text = String(data: data, encoding: .utf8) else {
+            throw .cannotReadAllowFile(path: path, why: "it is not a text file of at most 1 MiB")
+        }
+        let (routers, errors) = AllowList.parse(text)
+        guard errors.isEmpty else { throw .malformedAllowFile(path: path, errors: errors) }
+        return .listed(routers)
+    }
+
+    private static func stamp(of path: String) -> Stamp? {
+        guard let attributes = try? FileManager.default.attributesOfItem(atPath: path) else { return nil }
+        return Stamp(
+            modified: attributes[.modificationDate] as? Date, byteCount: (attributes[.size] as? NSNumber)?.intValue,
+            fileNumber: (attributes[.systemFileNumber] as? NSNumber)?.intValue)
+    }
+}

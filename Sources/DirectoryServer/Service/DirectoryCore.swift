@@ -1,0 +1,224 @@
+import Logging
+import NIOCore
+import OnionCrypto
+import OnionDirectory
+
+import struct Foundation.Date
+
+/// Performs what the registry decides: stores, signs and publishes, and tells connections how they fared.
+///
+/// All state of the directory server is in this actor; connections and probes are tasks of ``DirectoryServer``.
+actor DirectoryCore {
+    typealias Outcome = Result<UInt64, RegistrationRefusal>
+
+    private let directoryKey: Ed25519PrivateKey
+    private let linkKey: Ed25519PublicKey
+    private let parameters: NetworkParameters
+    private let limits: ConnectionLimits
+    private let store: RegistryStore
+    private let logger: Logger
+    private let probeRequests: AsyncStream<RouterProbe>.Continuation
+
+    private var registry: Registry
+    private var ledger: ConnectionLedger
+    private var current: Consensus?
+    private var hello: DirectoryHello?
+    private var lastConnection: UInt64 = 0
+    private var closers: [ConnectionID: @Sendable () -> Void] = [:]
+    private var registrations: [ConnectionID: AsyncStream<Outcome>.Continuation] = [:]
+    private var subscribers: [ConnectionID: AsyncStream<Consensus>.Continuation] = [:]
+    /// Routers that passed their probe and are told so once a consensus lists them.
+    private var accepted: [ConnectionID] = []
+    private var isStoreFailing = false
+    private var nextPruning: UInt64 = 0
+
+    init(
+        configuration: DirectoryServer.Configuration, registry: Registry, store: RegistryStore,
+        probeRequests: AsyncStream<RouterProbe>.Continuation, logger: Logger
+    ) {
+        self.directoryKey = configuration.directoryKey
+        self.linkKey = configuration.linkKey.publicKey
+        self.parameters = configuration.parameters
+        self.limits = configuration.connectionLimits
+        self.registry = registry
+        self.store = store
+        self.probeRequests = probeRequests
+        self.logger = logger
+        self.ledger = ConnectionLedger(limits: configuration.connectionLimits)
+    }
+
+    // MARK: Connections
+
+    /// Count a connection in.
+    ///
+    /// - Parameter close: closes it, from anywhere.
+    /// - Returns: nil when there are too many; then close it.
+    func admit(address: String, close: @escaping @Sendable () -> Void) -> ConnectionID? {
+        guard self.ledger.admit(address) else { return nil }
+        self.lastConnection += 1
+        let connection = ConnectionID(rawValue: self.lastConnection)
+        self.closers[connection] = close
+        return connection
+    }
+
+    func closed(_ connection: ConnectionID, address: String) {
+        self.ledger.release(address)
+        self.closers[connection] = nil
+        self.registrations.removeValue(forKey: connection)?.finish()
+        self.subscribers.removeValue(forKey: connection)?.finish()
+        if let probe = self.registry.connectionClosed(connection) { self.probeRequests.yield(probe) }
+    }
+
+    /// Return the first frame of a connection, signed anew when half of its time is over.
+    func currentHello() throws(DirectoryError) -> DirectoryHello {
+        let now = Self.unixSeconds
+        if let hello, hello.expires > now.addingClamped(self.limits.helloSeconds / 2),
+            hello.expires <= now.addingClamped(self.limits.helloSeconds)
+        {
+            return hello
+        }
+        let hello = try DirectoryHello.make(
+            linkKey: self.linkKey, expires: now.addingClamped(self.limits.helloSeconds), signedBy: self.directoryKey)
+        self.hello = hello
+        return hello
+    }
+
+    // MARK: Routers
+
+    /// Register a router: probe it, publish, and only then return.
+    ///
+    /// - Returns: the newest revision.
+    func register(
+        _ descriptor: SignedDescriptor, over connection: ConnectionID, peerKey: Ed25519PublicKey?
+    ) async throws(RegistrationRefusal) -> UInt64 {
+        let decision = self.registry.registered(
+            descriptor, over: connection, peerKey: peerKey, unixSeconds: Self.unixSeconds)
+        switch decision {
+        case .refuse(let refusal): throw refusal
+        case .probe(let probe, let previous):
+            if let previous { self.close(previous) }
+            let (outcomes, continuation) = AsyncStream.makeStream(of: Outcome.self)
+            self.registrations.updateValue(continuation, forKey: connection)?.finish()
+            self.probeRequests.yield(probe)
+            for await outcome in outcomes { return try outcome.get() }
+            throw .superseded
+        }
+    }
+
+    func probeFinished(_ probe: RouterProbe, _ outcome: ProbeOutcome) {
+        let decision = self.registry.probeFinished(
+            probe, outcome, now: .now(), unixSeconds: Self.unixSeconds)
+        switch decision {
+        case .none: break
+        case .accept(let connection): self.accepted.append(connection)
+        case .refuse(let connection, let refusal): self.answer(connection, .failure(refusal))
+        }
+        self.publishIfDue()
+    }
+
+    func heartbeat(over connection: ConnectionID, counter: UInt64) -> Registry.HeartbeatDecision {
+        let decision = self.registry.heartbeatReceived(
+            over: connection, counter: counter, now: .now(), unixSeconds: Self.unixSeconds)
+        switch decision {
+        case .acknowledgeAndProbe(let probe): self.probeRequests.yield(probe)
+        case .acknowledge, .notRegistered, .counterNotRising: break
+        }
+        return decision
+    }
+
+    func admissionChanged(to admission: Admission) {
+        for connection in self.registry.admissionChanged(to: admission) { self.close(connection) }
+        self.publishIfDue()
+    }
+
+    // MARK: Documents
+
+    var newestRevision: UInt64 { self.current?.revision ?? 0 }
+
+    /// Return the consensuses from the current one on.
+    ///
+    /// - Returns: nil if the connection waits already. ``unsubscribe(_:)`` when done.
+    func subscribe(_ connection: ConnectionID) -> AsyncStream<Consensus>? {
+        guard self.subscribers[connection] == nil, self.closers[connection] != nil else { return nil }
+        // Only the newest matters to somebody who is slow.
+        let (stream, continuation) = AsyncStream.makeStream(of: Consensus.self, bufferingPolicy: .bufferingNewest(1))
+        self.subscribers[connection] = continuation
+        if let current { continuation.yield(current) }
+        return stream
+    }
+
+    func unsubscribe(_ connection: ConnectionID) { self.subscribers.removeValue(forKey: connection)?.finish() }
+
+    func ticket(for commitment: Bytes32) throws(DirectoryError) -> PathTicket {
+        try PathTicket.make(
+            commitment: commitment, salt: SecureRandom.bytes32(),
+            expires: Self.unixSeconds.addingClamped(UInt64(clamping: self.parameters[.ticketLifetime])),
+            signedBy: self.directoryKey)
+    }
+
+    /// Look at the clock; to be called several times a second.
+    func tick() {
+        self.registry.timePassed(now: .now())
+        let now = Self.unixSeconds
+        if now >= self.nextPruning {
+            self.nextPruning = now.addingClamped(3600)
+            self.registry.prune(unixSeconds: now)
+        }
+        self.publishIfDue()
+    }
+
+    // MARK: Parts
+
+    private func publishIfDue() {
+        self.publishConsensusIfDue()
+        // With changes still to come out, the newest consensus may be one without them.
+        guard let current, !self.registry.isChanged else { return }
+        let accepted = self.accepted
+        self.accepted = []
+        for connection in accepted { self.answer(connection, .success(current.revision)) }
+    }
+
+    private func publishConsensusIfDue() {
+        guard let publication = self.registry.publicationDue(now: .now(), unixMilliseconds: Self.unixMilliseconds)
+        else { return }
+        do {
+            // Stored before anybody sees it, so that no revision is given out twice.
+            try self.store.save(self.registry.stored, revision: publication.revision)
+            let consensus = try Consensus.make(
+                revision: publication.revision, validAfter: publication.validAfter,
+                freshUntil: publication.freshUntil, validUntil: publication.validUntil, parameters: self.parameters,
+                routers: publication.routers, signedBy: self.directoryKey)
+            self.current = consensus
+            self.isStoreFailing = false
+            for subscriber in self.subscribers.values { subscriber.yield(consensus) }
+            self.logger.info(
+                "consensus published",
+                metadata: [
+                    "consensus.routers": "\(publication.routers.count)",
+                    "consensus.revision": "\(publication.revision)",
+                ])
+        } catch {
+            self.registry.publicationFailed()
+            if !self.isStoreFailing {
+                self.logger.info("consensus not published; trying again", metadata: ["error": "\(error)"])
+            }
+            self.isStoreFailing = true
+        }
+    }
+
+    private func answer(_ connection: ConnectionID, _ outcome: Outcome) {
+        guard let continuation = self.registrations.removeValue(forKey: connection) else { return }
+        continuation.yield(outcome)
+        continuation.finish()
+    }
+
+    private func close(_ connection: ConnectionID) {
+        self.answer(connection, .failure(.superseded))
+        self.closers[connection]?()
+    }
+
+    private static var unixSeconds: UInt64 { Self.unixMilliseconds / 1000 }
+    private static var unixMilliseconds: UInt64 {
+        UInt64(exactly: max(0, Date().timeIntervalSince1970 * 1000).rounded(.down)) ?? 0
+    }
+}

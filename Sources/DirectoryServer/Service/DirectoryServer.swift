@@ -1,0 +1,191 @@
+package import Logging
+package import NIOCore
+import NIOPosix
+package import OnionCrypto
+package import OnionDirectory
+import OnionLink
+import ServiceLifecycle
+
+import func Foundation.strerror
+
+/// The directory server: listens, registers routers, watches their heartbeats, and publishes the consensus.
+///
+/// - Source: DESIGN §9
+package struct DirectoryServer: Service, CustomStringConvertible {
+    /// Who may register.
+    package enum RouterSource: Equatable, Sendable {
+        case anyone
+        /// The allow file at this path, read again when it changes.
+        case file(String)
+    }
+
+    package struct Configuration: Sendable {
+        /// The address to listen on; port 0 takes a free one.
+        package var host: String
+        package var port: UInt16
+        package var directoryKey: Ed25519PrivateKey
+        package var linkKey: Ed25519PrivateKey
+        package var routers: RouterSource
+        package var parameters: NetworkParameters
+        package var databasePath: String
+        package var connectionLimits = ConnectionLimits()
+        package var registryLimits: RegistryLimits
+
+        package init(
+            host: String, port: UInt16, directoryKey: Ed25519PrivateKey, linkKey: Ed25519PrivateKey,
+            routers: RouterSource, parameters: NetworkParameters, databasePath: String
+        ) {
+            self.host = host
+            self.port = port
+            self.directoryKey = directoryKey
+            self.linkKey = linkKey
+            self.routers = routers
+            self.parameters = parameters
+            self.databasePath = databasePath
+            self.registryLimits = RegistryLimits(parameters)
+        }
+    }
+
+    private typealias Connection = NIOAsyncChannel<DirectoryEvent, DirectoryMessage>
+
+    private let configuration: Configuration
+    private let probing: any RouterProbing
+    private let group: any EventLoopGroup
+    private let listening: @Sendable (SocketAddress) -> Void
+    private let logger: Logger
+
+    /// - Parameters:
+    ///   - probing: nil for the real one, over a link.
+    ///   - listening: called once, with the address really bound.
+    package init(
+        configuration: Configuration, probing: (any RouterProbing)? = nil, group: any EventLoopGroup, logger: Logger,
+        listening: @escaping @Sendable (SocketAddress) -> Void
+    ) throws {
+        self.configuration = configuration
+        self.probing = try probing ?? LinkProbe(group: group)
+        self.group = group
+        self.logger = logger
+        self.listening = listening
+    }
+
+    package var description: String { "directory server" }
+
+    /// Serve until cancelled or asked to shut down.
+    ///
+    /// - Throws: ``DirectoryServerError`` when it cannot start.
+    package func run() async throws {
+        try await cancelWhenGracefulShutdown { try await self.serve() }
+    }
+
+    private func serve() async throws {
+        let watch = try AllowFileWatch(source: self.configuration.routers)
+        let (probes, probeRequests) = AsyncStream.makeStream(of: RouterProbe.self)
+        let core = try self.makeCore(admission: watch.admission, probeRequests: probeRequests)
+        let listener = try await self.listen()
+        if let address = listener.channel.localAddress { self.listening(address) }
+        do {
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                group.addTask { try await self.accept(listener, core: core) }
+                group.addTask { await self.answerProbes(probes, core: core) }
+                group.addTask { await self.keepTime(core: core) }
+                group.addTask { await watch.run(logger: self.logger) { await core.admissionChanged(to: $0) } }
+                // All run until cancelled, or until one fails.
+                try await group.next()
+                group.cancelAll()
+            }
+        } catch is CancellationError {}
+    }
+
+    private func makeCore(
+        admission: Admission, probeRequests: AsyncStream<RouterProbe>.Continuation
+    ) throws -> DirectoryCore {
+        let store: RegistryStore
+        let content: RegistryStore.Content
+        do {
+            store = try RegistryStore(path: self.configuration.databasePath)
+            content = try store.load()
+        } catch {
+            throw DirectoryServerError.cannotOpenDatabase(path: self.configuration.databasePath, why: "\(error)")
+        }
+        if content.damagedCount > 0 {
+            self.logger.info(
+                "stored routers left out: unreadable", metadata: ["registry.damaged": "\(content.damagedCount)"])
+        }
+        let registry = Registry(
+            limits: self.configuration.registryLimits, admission: admission, stored: content.routers,
+            lastRevision: content.lastRevision, now: .now())
+        return DirectoryCore(
+            configuration: self.configuration, registry: registry, store: store, probeRequests: probeRequests,
+            logger: self.logger)
+    }
+
+    // MARK: Tasks
+
+    private func listen() async throws -> NIOAsyncChannel<Connection, Never> {
+        let tls = try LinkTLS(
+            credentials: try LinkCredentials(linkKey: self.configuration.linkKey), protocol: .directory)
+        do {
+            return try await ServerBootstrap(group: self.group)
+                .serverChannelOption(.backlog, value: 256)
+                .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+                .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
+                .bind(host: self.configuration.host, port: Int(self.configuration.port)) { channel in
+                    channel.eventLoop.makeCompletedFuture {
+                        let pipeline = channel.pipeline.syncOperations
+                        let peer = try tls.addServerHandlers(to: pipeline)
+                        try pipeline.addHandler(DirectoryFrameHandler(peer: peer))
+                        return try Connection(wrappingChannelSynchronously: channel)
+                    }
+                }
+        } catch {
+            throw DirectoryServerError.cannotListen(
+                host: self.configuration.host, port: self.configuration.port,
+                why: (error as? IOError).map { String(cString: strerror($0.errnoCode)) } ?? "\(error)")
+        }
+    }
+
+    private func accept(_ listener: NIOAsyncChannel<Connection, Never>, core: DirectoryCore) async throws {
+        try await listener.executeThenClose { connections in
+            try await withThrowingDiscardingTaskGroup { group in
+                for try await connection in connections {
+                    group.addTask { await self.serve(connection, core: core) }
+                }
+                group.cancelAll()
+            }
+        }
+    }
+
+    private func serve(_ connection: Connection, core: DirectoryCore) async {
+        let channel = connection.channel
+        let address = channel.remoteAddress?.ipAddress ?? ""
+        let admitted = await core.admit(address: address) { channel.close(promise: nil) }
+        // Whatever goes wrong on one connection ends that connection and nothing else.
+        try? await connection.executeThenClose { inbound, outbound in
+            guard let admitted else { return }
+            let session = DirectorySession(
+                connection: admitted, core: core, limits: self.configuration.connectionLimits,
+                longPoll: .seconds(self.configuration.parameters[.consensusWait]), logger: self.logger)
+            try await session.run(inbound, outbound)
+        }
+        if let admitted { await core.closed(admitted, address: address) }
+    }
+
+    private func answerProbes(_ probes: AsyncStream<RouterProbe>, core: DirectoryCore) async {
+        await withDiscardingTaskGroup { group in
+            for await probe in probes {
+                group.addTask {
+                    let outcome = await self.probing.probe(probe.descriptor.descriptor)
+                    await core.probeFinished(probe, outcome)
+                }
+            }
+            group.cancelAll()
+        }
+    }
+
+    private func keepTime(core: DirectoryCore) async {
+        while !Task.isCancelled {
+            await core.tick()
+            try? await Task.sleep(for: .milliseconds(100))
+        }
+    }
+}

@@ -1,0 +1,123 @@
+import Logging
+import NIOCore
+import OnionCircuits
+import OnionCrypto
+import OnionDirectory
+
+/// Serves one directory connection: Hello, then an answer to each request.
+///
+/// Requests are answered in order, but for GetConsensus, which waits in a task of its own so that heartbeats go on. An
+/// Error is always the last frame.
+struct DirectorySession: Sendable {
+    typealias Writer = NIOAsyncChannelOutboundWriter<DirectoryMessage>
+
+    let connection: ConnectionID
+    let core: DirectoryCore
+    let limits: ConnectionLimits
+    /// How long GetConsensus waits for a newer revision.
+    let longPoll: Duration
+    let logger: Logger
+
+    func run(
+        _ inbound: NIOAsyncChannelInboundStream<DirectoryEvent>, _ outbound: Writer
+    ) async throws {
+        try await withThrowingDiscardingTaskGroup { group in
+            var budget = TokenBucket(
+                ratePerSecond: self.limits.requestsPerSecond, burst: self.limits.requestBurst, now: .now())
+            var peerKey: Ed25519PublicKey?
+            events: for try await event in inbound {
+                switch event {
+                case .opened(let key):
+                    peerKey = key
+                    try await outbound.write(.hello(try await self.core.currentHello().bytes))
+                case .message(let message):
+                    guard budget.take(now: .now()) else {
+                        try await outbound.write(
+                            .error(.busy, text: "more than \(self.limits.requestsPerSecond) requests a second"))
+                        break events
+                    }
+                    if case .getConsensus(let revision) = message {
+                        guard let stream = await self.core.subscribe(self.connection) else {
+                            try await outbound.write(.error(.unexpectedMessage, text: "one GetConsensus at a time"))
+                            break events
+                        }
+                        group.addTask { try await self.answer(newerThan: revision, from: stream, outbound) }
+                    } else {
+                        let answer = try await self.answer(to: message, peerKey: peerKey)
+                        try await outbound.write(answer)
+                        if case .error = answer { break events }
+                    }
+                }
+            }
+            group.cancelAll()
+        }
+    }
+
+    private func answer(to message: DirectoryMessage, peerKey: Ed25519PublicKey?) async throws -> DirectoryMessage {
+        switch message {
+        case .register(let bytes): return await self.register(bytes, peerKey: peerKey)
+        case .heartbeat(let counter, _):
+            switch await self.core.heartbeat(over: self.connection, counter: counter) {
+            case .acknowledge, .acknowledgeAndProbe:
+                return .heartbeatAck(counter: counter, revision: await self.core.newestRevision)
+            case .notRegistered: return .error(.unexpectedMessage, text: "a heartbeat before a registration")
+            case .counterNotRising: return .error(.malformed, text: "the heartbeat counter did not rise")
+            }
+        case .getTicket(let commitment): return .ticket(try await self.core.ticket(for: commitment).bytes)
+        case .hello, .registered, .heartbeatAck, .getConsensus, .consensus, .notModified, .ticket, .error:
+            return .error(.unexpectedMessage, text: "not a request")
+        }
+    }
+
+    private func register(_ bytes: [UInt8], peerKey: Ed25519PublicKey?) async -> DirectoryMessage {
+        let descriptor: SignedDescriptor
+        do {
+            descriptor = try SignedDescriptor(verifying: bytes)
+        } catch {
+            return .error(.malformed, text: "\(error)")
+        }
+        do throws(RegistrationRefusal) {
+            let revision = try await self.core.register(descriptor, over: self.connection, peerKey: peerKey)
+            return .registered(sequence: descriptor.descriptor.sequence, revision: revision)
+        } catch {
+            let name = descriptor.descriptor.nickname
+            // Who has no place here cannot fill the log.
+            let level: Logger.Level = error == .notAdmitted || error == .wrongLinkKey ? .debug : .info
+            self.logger.log(
+                level: level, "registration refused",
+                metadata: [
+                    "router.fingerprint": "\(descriptor.identity.base64URL)", "router.nickname": "\(name)",
+                    "reason": "\(error)",
+                ])
+            return .error(error.code, text: error.text)
+        }
+    }
+
+    /// Answer GetConsensus as soon as there is a newer revision, or with NotModified when none came in time.
+    private func answer(
+        newerThan revision: UInt64, from stream: AsyncStream<Consensus>, _ outbound: Writer
+    ) async throws {
+        let limit = self.longPoll
+        let newer = await withTaskGroup(of: Consensus?.self) { group in
+            group.addTask {
+                for await consensus in stream where consensus.revision > revision { return consensus }
+                return nil
+            }
+            group.addTask {
+                try? await Task.sleep(for: limit)
+                return nil
+            }
+            let first = await group.next() ?? nil
+            group.cancelAll()
+            return first
+        }
+        // Before the answer, because the next request may follow it at once.
+        await self.core.unsubscribe(self.connection)
+        try Task.checkCancellation()
+        if let newer {
+            try await outbound.write(.consensus(newer.bytes))
+        } else {
+            try await outbound.write(.notModified(revision: await self.core.newestRevision))
+        }
+    }
+}

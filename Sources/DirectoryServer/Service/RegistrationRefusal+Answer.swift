@@ -1,0 +1,33 @@
+import OnionDirectory
+
+/// What a router is told when its registration is refused: the code for its program, the text for its operator.
+extension RegistrationRefusal {
+    var code: DirectoryErrorCode {
+        switch self {
+        case .notAdmitted: .notAllowed
+        case .wrongLinkKey: .wrongLinkKey
+        case .older: .staleSequence
+        case .fromTheFuture: .clockSkew
+        case .unusableAddress: .addressNotPublic
+        case .unreachable: .unreachable
+        case .handshakeFailed: .handshakeFailed
+        case .registryFull: .busy
+        case .superseded: .superseded
+        }
+    }
+
+    var text: String {
+        switch self {
+        case .notAdmitted: "this router is not in the directory's allow file; ask its operator to add the fingerprint"
+        case .wrongLinkKey: "the connection does not prove the link key that the descriptor names"
+        case .older: "a descriptor with a higher sequence is known; is the router running twice?"
+        case .fromTheFuture: "the descriptor is from the future; check the router's clock"
+        case .unusableAddress: "the advertised address is not on the public Internet"
+        case .unreachable:
+            "the directory cannot connect to the advertised address; check --advertise, port forwarding and firewall"
+        case .handshakeFailed: "something answers at the advertised address, but not as this router"
+        case .registryFull: "the network has as many routers as it may"
+        case .superseded: "a newer registration of this router took over"
+        }
+    }
+}

@@ -1,0 +1,99 @@
+import NIOCore
+import OnionCrypto
+import OnionDirectory
+import Testing
+
+@testable import DirectoryClient
+
+@Suite("Directory exchange")
+struct DirectoryExchangeTests {
+    private func open() -> DirectoryExchange {
+        var exchange = DirectoryExchange()
+        exchange.helloVerified()
+        return exchange
+    }
+
+    @Test("the Hello comes first, and once") func hello() throws {
+        var exchange = DirectoryExchange()
+        #expect(throws: DirectoryConnectionError.closed) { try exchange.asked(.ticket) }
+        #expect(exchange.received(.hello([1])) == .checkHello([1]))
+        exchange.helloVerified()
+        #expect(exchange.received(.hello([1])) == .close(.unexpectedAnswer(.hello)))
+        var other = DirectoryExchange()
+        #expect(other.received(.notModified(revision: 1)) == .close(.unexpectedAnswer(.notModified)))
+    }
+
+    @Test("answers go to the request of their kind, in any order") func order() throws {
+        var exchange = self.open()
+        try exchange.asked(.consensus)
+        try exchange.asked(.heartbeat)
+        #expect(throws: DirectoryConnectionError.alreadyAsked(.getConsensus)) { try exchange.asked(.consensus) }
+        let beat = DirectoryMessage.heartbeatAck(counter: 1, revision: 2)
+        #expect(exchange.received(beat) == .answer(.heartbeat, beat))
+        let consensus = DirectoryMessage.notModified(revision: 2)
+        #expect(exchange.received(consensus) == .answer(.consensus, consensus))
+        try exchange.asked(.consensus)
+    }
+
+    @Test("an answer that nobody asked for closes; so does an Error, with its reason") func unasked() throws {
+        var exchange = self.open()
+        #expect(exchange.received(.ticket([])) == .close(.unexpectedAnswer(.ticket)))
+        var other = self.open()
+        try other.asked(.ticket)
+        #expect(other.received(.error(.busy, text: "x")) == .close(.refused(.busy, text: "x")))
+        #expect(throws: DirectoryConnectionError.closed) { try other.asked(.ticket) }
+    }
+
+    @Test("an Error before the Hello is nobody's word, and one behind it cannot draw on a terminal") func forged() {
+        var exchange = DirectoryExchange()
+        #expect(exchange.received(.error(.notAllowed, text: "x")) == .close(.unexpectedAnswer(.error)))
+        var other = self.open()
+        let text = "no\u{1B}[2J\n\u{202E}é"
+        #expect(
+            other.received(.error(.busy, text: text))
+                == .close(.refused(.busy, text: "no\u{FFFD}[2J\u{FFFD}\u{FFFD}é")))
+    }
+}
+
+@Suite("Jittered backoff")
+struct JitteredBackoffTests {
+    @Test("doubles up to its limit, each wait between half of the step and the step") func steps() {
+        var backoff = JitteredBackoff(first: .milliseconds(100), maximum: .milliseconds(350))
+        var generator = SystemRandomNumberGenerator()
+        for step in [100, 200, 350, 350] as [Int64] {
+            let wait = backoff.next(using: &generator)
+            #expect((TimeAmount.milliseconds(step / 2)...TimeAmount.milliseconds(step)).contains(wait))
+        }
+        backoff.reset()
+        #expect(backoff.next(using: &generator) <= .milliseconds(100))
+    }
+}
+
+@Suite("Consensus store")
+struct ConsensusStoreTests {
+    private func consensus(_ key: Ed25519PrivateKey, revision: UInt64 = 1, until: UInt64 = 30) throws -> Consensus {
+        try Consensus.make(
+            revision: revision, validAfter: 10, freshUntil: 20, validUntil: until, parameters: NetworkParameters(),
+            routers: [], signedBy: key)
+    }
+
+    @Test("gives back what was saved, but only under the right key") func roundTrip() throws {
+        let directory = try TemporaryDirectory()
+        let store = ConsensusStore(path: directory.file("consensus"))
+        let key = Ed25519PrivateKey()
+        #expect(store.load(directoryKey: key.publicKey) == nil)
+        let consensus = try self.consensus(key)
+        try store.save(consensus)
+        #expect(store.load(directoryKey: key.publicKey) == consensus)
+        #expect(store.load(directoryKey: Ed25519PrivateKey().publicKey) == nil)
+    }
+
+    @Test("keeps both sides of an equivocation") func evidence() throws {
+        let directory = try TemporaryDirectory()
+        let store = ConsensusStore(path: directory.file("consensus"))
+        let key = Ed25519PrivateKey()
+        let paths = try store.keepEvidence(try self.consensus(key), try self.consensus(key, until: 31))
+        #expect(Set(paths).count == 2)
+        for path in paths { #expect(ConsensusStore(path: path).load(directoryKey: key.publicKey) != nil) }
+    }
+}

@@ -1,0 +1,117 @@
+import NIOCore
+import OnionCrypto
+import OnionDirectory
+import Testing
+
+@testable import DirectoryServer
+
+@Suite("Registry: publication")
+struct PublicationTests {
+    @Test("publishes at once at the start, at a change, and then not until the next") func due() throws {
+        var test = TestRegistry()
+        #expect(test.publication()?.routers.isEmpty == true)
+        #expect(test.publication() == nil)
+        let router = TestRouter()
+        test.advance(1000)
+        let connection = try test.list(router)
+        #expect(test.publication()?.routers.map(\.identity) == [router.fingerprint])
+        test.advance(1000)
+        #expect(test.beat(connection, 1) == .acknowledge)
+        #expect(test.publication() == nil)
+    }
+
+    @Test("collects changes that come close together") func spacing() throws {
+        var test = TestRegistry()
+        _ = test.publication()
+        _ = try test.list(TestRouter())
+        test.advance(199)
+        #expect(test.publication() == nil)
+        _ = try test.list(TestRouter())
+        test.advance(1)
+        #expect(test.publication()?.routers.count == 2)
+    }
+
+    @Test("signs anew after half an hour without a change") func resign() throws {
+        var test = TestRegistry()
+        _ = test.publication()
+        test.now = test.now + .seconds(1799)
+        #expect(test.publication() == nil)
+        test.now = test.now + .seconds(1)
+        let publication = try test.published()
+        #expect(publication.freshUntil - publication.validAfter == 3600)
+        #expect(publication.validUntil - publication.validAfter == 3 * 3600)
+    }
+
+    @Test("the revision is the time in milliseconds, or one more than the last when the clock is behind")
+    func revision()
+        throws
+    {
+        var test = TestRegistry(lastRevision: 5)
+        #expect(test.publication()?.revision == TestRegistry.startSeconds * 1000)
+        var behind = TestRegistry(lastRevision: 2_000_000_000_000)
+        #expect(behind.publication()?.revision == 2_000_000_000_001)
+        behind.registry.publicationFailed()
+        behind.advance(200)
+        #expect(behind.publication()?.revision == 2_000_000_000_002)
+    }
+
+    @Test("an unmeasured router weighs what it claims, but at most the median") func weights() throws {
+        var test = TestRegistry()
+        for rate in [100_000, 200_000, 300_000, 4_000_000, 0] as [UInt64] {
+            var router = TestRouter()
+            router.bandwidthRate = rate
+            _ = try test.list(router)
+        }
+        let publication = try test.published()
+        #expect(publication.routers.map(\.weight).sorted() == [100_000, 200_000, 300_000, 300_000, 300_000])
+    }
+
+    @Test("Exit goes by the policy, Fast by the claim") func exitAndFast() throws {
+        var test = TestRegistry()
+        var inner = TestRouter()
+        inner.exitPolicy = .rejectAll
+        var slow = TestRouter()
+        slow.bandwidthRate = 50_000
+        var fast = TestRouter()
+        fast.bandwidthRate = 100_000
+        var flags: [Ed25519PublicKey: RouterFlags] = [:]
+        for router in [inner, slow, fast] + (0..<8).map({ _ in TestRouter() }) { _ = try test.list(router) }
+        for router in try test.published().routers { flags[router.identity] = router.flags }
+        #expect(flags[inner.fingerprint]?.contains(.exit) == false)
+        #expect(flags[slow.fingerprint]?.contains(.exit) == true)
+        #expect(flags[slow.fingerprint]?.contains(.fast) == false)
+        #expect(flags[slow.fingerprint]?.contains(.guard) == false)
+        #expect(flags[fast.fingerprint]?.contains(.fast) == true)
+    }
+
+    @Test("a young network has guards; a newcomer to an old one is not a guard for an hour") func guards() throws {
+        var test = TestRegistry()
+        let old = (0..<3).map { _ in TestRouter() }
+        for router in old { _ = try test.list(router) }
+        #expect(try test.published().routers.allSatisfy { $0.flags.isSuperset(of: [.guard, .stable]) })
+        test.now = test.now + .seconds(7200)
+        let newcomer = TestRouter()
+        _ = try test.list(newcomer)
+        let flags = try test.published().routers.first { $0.identity == newcomer.fingerprint }?.flags
+        #expect(flags?.contains(.guard) == false)
+        #expect(flags?.contains(.stable) == false)
+        #expect(flags?.contains(.fast) == true)
+    }
+}
+
+@Suite("Allow list")
+struct AllowListTests {
+    @Test("takes fingerprints, nicknames, comments and empty lines") func good() {
+        let (one, two) = (TestRouter().fingerprint, TestRouter().fingerprint)
+        let (routers, errors) = AllowList.parse("# ours\n\n\(one.base64URL) alice # the first\r\n  \(two.base64URL)\n")
+        #expect(routers == [one: "alice", two: ""])
+        #expect(errors.isEmpty)
+    }
+
+    @Test("reports each bad line with its number, and keeps the others") func bad() {
+        let one = TestRouter().fingerprint.base64URL
+        let (routers, errors) = AllowList.parse("nonsense\n\(one)\n\(one)\n\(one) a b\n\(one.dropLast())")
+        #expect(routers.count == 1)
+        #expect(errors.map(\.line) == [1, 3, 4, 5])
+    }
+}

@@ -1,0 +1,177 @@
+import NIOCore
+import OnionAddress
+import OnionCrypto
+import OnionDirectory
+import Testing
+
+@testable import DirectoryServer
+
+@Suite("Registry: registration")
+struct RegistrationTests {
+    @Test("lists a router once its probe is completed, and not before")
+    func probeFirst() throws {
+        var test = TestRegistry()
+        let router = TestRouter()
+        let (connection, probe) = try test.register(router)
+        #expect(test.listed.isEmpty)
+        #expect(test.finish(probe) == .accept(connection))
+        #expect(test.listed == [router.fingerprint])
+    }
+
+    @Test(
+        "refuses a router whose probe fails, and says how it failed",
+        arguments: [
+            (ProbeOutcome.unreachable, RegistrationRefusal.unreachable), (.handshakeFailed, .handshakeFailed),
+        ])
+    func failedProbe(outcome: ProbeOutcome, refusal: RegistrationRefusal) throws {
+        var test = TestRegistry()
+        let (connection, probe) = try test.register(TestRouter())
+        #expect(test.finish(probe, outcome) == .refuse(connection, refusal))
+        #expect(test.listed.isEmpty)
+        #expect(test.beat(connection, 1) == .notRegistered)
+    }
+
+    @Test("refuses a connection that does not prove the link key") func linkKey() throws {
+        var test = TestRegistry()
+        let descriptor = try TestRouter().descriptor()
+        for key in [nil, Ed25519PrivateKey().publicKey] {
+            let decision = test.registry.registered(
+                descriptor, over: test.nextConnection(), peerKey: key, unixSeconds: test.unixSeconds)
+            #expect(decision == .refuse(.wrongLinkKey))
+        }
+    }
+
+    @Test("refuses who is not in the allow file") func admission() throws {
+        let (friend, stranger) = (TestRouter(), TestRouter())
+        var test = TestRegistry(admission: .listed([friend.fingerprint: ""]))
+        _ = try test.list(friend)
+        #expect(test.decision(stranger) == .refuse(.notAdmitted))
+    }
+
+    @Test("takes a router out when the allow file no longer names it, and closes its connection") func admissionGone()
+        throws
+    {
+        let (friend, other) = (TestRouter(), TestRouter())
+        var test = TestRegistry(admission: .listed([friend.fingerprint: "", other.fingerprint: ""]))
+        _ = try test.list(friend)
+        let connection = try test.list(other)
+        #expect(test.registry.admissionChanged(to: .listed([friend.fingerprint: ""])) == [connection])
+        #expect(test.listed == [friend.fingerprint])
+        #expect(test.beat(connection, 1) == .notRegistered)
+    }
+
+    @Test("forgets a probe of a router that the allow file no longer names") func admissionGoneWhileProbed() throws {
+        let router = TestRouter()
+        var test = TestRegistry(admission: .listed([router.fingerprint: ""]))
+        let (connection, probe) = try test.register(router)
+        #expect(test.registry.admissionChanged(to: .listed([:])) == [connection])
+        #expect(test.finish(probe) == .none)
+        #expect(test.listed.isEmpty)
+    }
+
+    @Test("refuses addresses off the public Internet; a test network allows loopback and no more") func addresses()
+        throws
+    {
+        var router = TestRouter()
+        for (address, isTest, isAllowed) in [
+            (IPAddress.v4(0x7f00_0001), false, false), (.v4(0x7f00_0001), true, true),
+            (.v4(0x0a00_0001), false, false), (.v4(0x0a00_0001), true, false), (.v4(0xa9fe_a9fe), true, false),
+            (.v6(hi: 0, lo: 1), false, false), (.v6(hi: 0, lo: 1), true, true), (.v4(0x0101_0101), false, true),
+        ] {
+            router.address = Endpoint(address: address, port: 9001)
+            var test = TestRegistry({ $0.allowsLoopback = isTest })
+            let decision = test.decision(router)
+            #expect((decision != .refuse(.unusableAddress)) == isAllowed, "\(address) \(isTest)")
+        }
+    }
+
+    @Test("allows a descriptor to be five minutes ahead, and not a second more") func future() throws {
+        var test = TestRegistry()
+        let router = TestRouter()
+        for (ahead, decision) in [(300 as UInt64, false), (301, true)] {
+            let descriptor = try router.descriptor(published: test.unixSeconds + ahead)
+            let result = test.registry.registered(
+                descriptor, over: test.nextConnection(), peerKey: router.linkKey.publicKey,
+                unixSeconds: test.unixSeconds)
+            #expect((result == .refuse(.fromTheFuture)) == decision)
+        }
+    }
+
+    @Test("refuses a lower sequence, and takes the same again") func sequence() throws {
+        var test = TestRegistry()
+        let router = TestRouter()
+        _ = try test.list(router, sequence: 5)
+        #expect(test.decision(router, sequence: 4) == .refuse(.older))
+        _ = try test.list(router, sequence: 5)
+        _ = try test.list(router, sequence: 6)
+    }
+
+    @Test("a newer registration replaces the older, whose events no longer count") func replacement() throws {
+        var test = TestRegistry()
+        let router = TestRouter()
+        let old = try test.list(router)
+        let new = test.nextConnection()
+        let decision = test.registry.registered(
+            try router.descriptor(sequence: 2), over: new, peerKey: router.linkKey.publicKey,
+            unixSeconds: test.unixSeconds)
+        guard case .probe(let probe, let closing) = decision else { throw TestFailure("\(decision)") }
+        #expect(closing == old)
+        #expect(test.finish(probe) == .accept(new))
+        let probeOfOld = test.registry.connectionClosed(old)
+        #expect(probeOfOld == nil)
+        #expect(test.beat(old, 1) == .notRegistered)
+        #expect(test.beat(new, 1) == .acknowledge)
+        #expect(test.listed == [router.fingerprint])
+    }
+
+    @Test("an older registration's probe does not answer for the newer one") func overtakenProbe() throws {
+        var test = TestRegistry()
+        let router = TestRouter()
+        let (_, first) = try test.register(router)
+        let (connection, second) = try test.register(router, sequence: 2)
+        #expect(test.finish(first) == .none)
+        #expect(test.listed.isEmpty)
+        #expect(test.finish(second) == .accept(connection))
+    }
+
+    @Test("keeps a listed router in while its next registration is probed") func reregistration() throws {
+        var test = TestRegistry()
+        let router = TestRouter()
+        _ = try test.list(router)
+        let (_, probe) = try test.register(router, sequence: 2)
+        test.advance(20_000)
+        #expect(test.listed == [router.fingerprint])
+        _ = test.finish(probe)
+        #expect(test.registry.stored.first?.descriptor.descriptor.sequence == 2)
+    }
+
+    @Test("has room for so many routers and no more; known ones may come again") func full() throws {
+        var test = TestRegistry({ $0.routerCount = 2 })
+        let first = TestRouter()
+        _ = try test.list(first)
+        _ = try test.register(TestRouter())
+        #expect(test.decision(TestRouter()) == .refuse(.registryFull))
+        _ = try test.list(first, sequence: 2)
+    }
+
+    @Test("forgets routers that were away for a month") func pruning() throws {
+        var test = TestRegistry({ $0.forgetAfterSeconds = 100 })
+        let (gone, kept) = (TestRouter(), TestRouter())
+        let connections = [try test.list(gone), try test.list(kept)]
+        for beat in 1...60 as ClosedRange<UInt64> {
+            test.advance(2000)
+            #expect(test.beat(connections[1], beat) == .acknowledge)
+            test.registry.prune(unixSeconds: test.unixSeconds)
+            #expect(test.registry.stored.count == (beat < 50 ? 2 : 1), "\(beat)")
+        }
+        #expect(test.listed == [kept.fingerprint])
+    }
+}
+
+extension TestRegistry {
+    mutating func decision(_ router: TestRouter, sequence: UInt64 = 1) -> Registry.RegistrationDecision? {
+        guard let descriptor = try? router.descriptor(sequence: sequence) else { return nil }
+        return self.registry.registered(
+            descriptor, over: self.nextConnection(), peerKey: router.linkKey.publicKey, unixSeconds: self.unixSeconds)
+    }
+}

@@ -1,0 +1,281 @@
+import DirectoryClient
+import Foundation
+import NIOCore
+import NIOPosix
+import OnionAddress
+import OnionCrypto
+import OnionDirectory
+import OnionLink
+import Testing
+
+@testable import DirectoryServer
+
+@Suite("Directory server over TCP", .timeLimit(.minutes(1)))
+struct DirectoryServerTests {
+    @Test("a router registers, is probed, and is in the consensus and in a ticket's network") func registers()
+        async throws
+    {
+        try await TestDirectory.with { directory in
+            let router = try await FakeRouter.start(on: directory.group)
+            let connection = try await router.join(directory)
+            let consensus = try #require(try await connection.consensus(newerThan: 0))
+            #expect(consensus.routers.map(\.identity) == [router.router.fingerprint])
+            #expect(consensus.parameters.allows(.allowLoopback))
+            try consensus.acceptance(after: nil, now: TestDirectory.unixSeconds)
+
+            // Heartbeats go on while a consensus is waited for.
+            async let newer = connection.consensus(newerThan: consensus.revision, wait: .seconds(5))
+            for counter in 1...3 as ClosedRange<UInt64> {
+                let revision = try await connection.heartbeat(counter: counter, load: RouterLoad())
+                #expect(revision >= consensus.revision)
+            }
+            let second = try await FakeRouter.start(on: directory.group)
+            let other = try await second.join(directory)
+            let next = try #require(try await newer)
+            #expect(next.revision > consensus.revision)
+
+            let commitment = SecureRandom.bytes32()
+            let ticket = try await connection.ticket(commitment: commitment)
+            try ticket.check(commitment: commitment, now: TestDirectory.unixSeconds)
+            let again = try await connection.ticket(commitment: commitment)
+            #expect(ticket.salt != again.salt)
+            await connection.close()
+            await other.close()
+            try await router.stop()
+            try await second.stop()
+        }
+    }
+
+    @Test("GetConsensus is answered with nothing newer once its wait is over") func notModified() async throws {
+        try await TestDirectory.with(change: { try? $0.parameters.set(.consensusWait, to: 1) }) { directory in
+            let connection = try await directory.connect()
+            let consensus = try #require(try await connection.consensus(newerThan: 0))
+            #expect(try await connection.consensus(newerThan: consensus.revision) == nil)
+            #expect(try await connection.consensus(newerThan: 0) == consensus)
+            await connection.close()
+        }
+    }
+
+    @Test("a router that stops beating, and one that is gone, leave the consensus") func leaves() async throws {
+        try await TestDirectory.with { directory in
+            var routers: [FakeRouter] = []
+            var connections: [DirectoryConnection] = []
+            for _ in 0..<5 {
+                routers.append(try await FakeRouter.start(on: directory.group))
+                connections.append(try await routers[routers.count - 1].join(directory))
+            }
+            let all = routers
+            let open = connections
+            let names = all.map(\.router.fingerprint)
+            // Router 0 never beats, with its connection open.
+            let beats = Task {
+                for counter in 1... {
+                    for connection in open.dropFirst() {
+                        _ = try? await connection.heartbeat(counter: UInt64(counter), load: RouterLoad())
+                    }
+                    try await Task.sleep(for: .milliseconds(50))
+                }
+            }
+            _ = try await directory.waitForRouters(Set(names.dropFirst()))
+            // Router 1 dies.
+            try await all[1].stop()
+            await open[1].close()
+            _ = try await directory.waitForRouters(Set(names.dropFirst(2)))
+            beats.cancel()
+            _ = await beats.result
+            for connection in open { await connection.close() }
+            for router in all where router.channel.isActive { try await router.stop() }
+        }
+    }
+
+    @Test("a router that does not prove its keys is refused", arguments: [0, 1, 2, 3])
+    func refusals(which: Int) async throws {
+        try await TestDirectory.with { directory in
+            let (router, code): (FakeRouter, DirectoryErrorCode)
+            var credentials: LinkCredentials?
+            switch which {
+            case 0:  // The listener has another link key.
+                router = try await FakeRouter.start(on: directory.group, linkKey: Ed25519PrivateKey())
+                (credentials, code) = (router.credentials, .handshakeFailed)
+            case 1:  // It has another onion key.
+                router = try await FakeRouter.start(on: directory.group, onionKey: X25519PrivateKey())
+                (credentials, code) = (router.credentials, .handshakeFailed)
+            case 2:  // The connection shows another link key.
+                router = try await FakeRouter.start(on: directory.group)
+                (credentials, code) = (try LinkCredentials(linkKey: Ed25519PrivateKey()), .wrongLinkKey)
+            default:  // Or none.
+                router = try await FakeRouter.start(on: directory.group)
+                (credentials, code) = (nil, .wrongLinkKey)
+            }
+            let connection = try await directory.connect(credentials)
+            let refused = await #expect(throws: DirectoryConnectionError.self) {
+                try await connection.register(try router.descriptor())
+            }
+            guard case .refused(code, _) = refused else {
+                Issue.record("\(String(describing: refused))")
+                return
+            }
+            _ = try await directory.waitForRouters([])
+            try await router.stop()
+        }
+    }
+
+    @Test("a router that nobody can reach is refused") func unreachable() async throws {
+        try await TestDirectory.with { directory in
+            var started = try await FakeRouter.start(on: directory.group)
+            try await started.stop()
+            let nowhere = try ReservedPort()
+            started.router.address.port = nowhere.port
+            let router = started
+            let refused = await #expect(throws: DirectoryConnectionError.self) { try await router.join(directory) }
+            guard case .refused(.unreachable, _) = refused else {
+                Issue.record("\(String(describing: refused))")
+                return
+            }
+        }
+    }
+
+    @Test("only routers of the allow file register; the file is read again, and a bad line changes nothing")
+    func allowFile() async throws {
+        let state = try TemporaryDirectory()
+        let path = state.file("routers")
+        let group = MultiThreadedEventLoopGroup.singleton
+        let (first, second) = (try await FakeRouter.start(on: group), try await FakeRouter.start(on: group))
+        try "\(first.router.fingerprint.base64URL) first\n".write(toFile: path, atomically: true, encoding: .utf8)
+        let (logs, log) = AsyncStream.makeStream(of: String.self)
+        try await TestDirectory.with(state: state, routers: .file(path), logged: { log.yield($0) }) { directory in
+            let connection = try await first.join(directory)
+            let refused = await #expect(throws: DirectoryConnectionError.self) { try await second.join(directory) }
+            guard case .refused(.notAllowed, _) = refused else {
+                Issue.record("\(String(describing: refused))")
+                return
+            }
+            try "nonsense\n".write(toFile: path, atomically: true, encoding: .utf8)
+            for await message in logs where message.contains("old list stays") { break }
+            _ = try await connection.heartbeat(counter: 1, load: RouterLoad())
+            try "\(second.router.fingerprint.base64URL)\n".write(toFile: path, atomically: true, encoding: .utf8)
+            try await connection.closeFuture.get()
+            let other = try await second.join(directory)
+            await other.close()
+        }
+        try await first.stop()
+        try await second.stop()
+    }
+
+    @Test("a server that is started again still lists its routers, with a higher revision") func restart() async throws
+    {
+        let state = try TemporaryDirectory()
+        let key = Ed25519PrivateKey()
+        let router = try await FakeRouter.start(on: MultiThreadedEventLoopGroup.singleton)
+        let before = try await TestDirectory.with(key: key, state: state) { directory in
+            let connection = try await router.join(directory)
+            return try #require(try await connection.consensus(newerThan: 0))
+        }
+        let after = try await TestDirectory.with(key: key, state: state) { directory in
+            let connection = try await directory.connect()
+            return try #require(try await connection.consensus(newerThan: before.revision))
+        }
+        #expect(after.routers == before.routers)
+        #expect(after.revision > before.revision)
+        try await router.stop()
+    }
+
+    @Test("a newer registration of a router closes the older connection") func superseded() async throws {
+        try await TestDirectory.with { directory in
+            let router = try await FakeRouter.start(on: directory.group)
+            let old = try await router.join(directory)
+            let new = try await router.join(directory, sequence: 2)
+            try await old.closeFuture.get()
+            _ = try await new.heartbeat(counter: 1, load: RouterLoad())
+            await new.close()
+            try await router.stop()
+        }
+    }
+
+    @Test("a server that holds another key is not believed") func wrongKey() async throws {
+        try await TestDirectory.with { directory in
+            _ = await #expect(throws: DirectoryConnectionError.wrongDirectoryKey) {
+                try await directory.connect(directoryKey: Ed25519PrivateKey().publicKey)
+            }
+        }
+    }
+
+    @Test("nobody there is told apart from somebody else there") func notADirectory() async throws {
+        let group = MultiThreadedEventLoopGroup.singleton
+        let other = try await FakeRouter.start(on: group)
+        let dialler = try DirectoryDialler(directoryKey: Ed25519PrivateKey().publicKey, credentials: nil)
+        let wrong = await #expect(throws: DirectoryConnectionError.self) {
+            try await dialler.connect(host: "127.0.0.1", port: other.router.address.port, on: group.any())
+        }
+        guard case .notADirectory = wrong else { throw TestFailure("\(String(describing: wrong))") }
+        try await other.stop()
+        let nowhere = try ReservedPort()
+        let gone = await #expect(throws: DirectoryConnectionError.self) {
+            try await dialler.connect(host: "127.0.0.1", port: nowhere.port, on: group.any())
+        }
+        guard case .unreachable = gone else { throw TestFailure("\(String(describing: gone))") }
+    }
+
+    @Test("garbage ends its own connection and nothing else") func garbage() async throws {
+        try await TestDirectory.with { directory in
+            // Before TLS, and after it.
+            let plain = try await ClientBootstrap(group: directory.group)
+                .connect(host: "127.0.0.1", port: Int(directory.port)).get()
+            try await plain.writeAndFlush(ByteBuffer(repeating: 0x99, count: 5000)).get()
+            try await plain.closeFuture.get()
+            let tls = try LinkTLS(credentials: nil, protocol: .directory)
+            for bytes in [[0, 0, 0, 0, 99], [0xff, 0xff, 0xff, 0xff, 2], [0, 0, 0, 1, 2, 0]] as [[UInt8]] {
+                let channel = try await ClientBootstrap(group: directory.group)
+                    .channelInitializer { channel in
+                        channel.eventLoop.makeCompletedFuture {
+                            _ = try tls.addClientHandlers(to: channel.pipeline.syncOperations, expecting: nil)
+                        }
+                    }
+                    .connect(host: "127.0.0.1", port: Int(directory.port)).get()
+                channel.writeAndFlush(ByteBuffer(bytes: bytes), promise: nil)
+                try await channel.closeFuture.get()
+            }
+            let connection = try await directory.connect()
+            #expect(try await connection.consensus(newerThan: 0) != nil)
+            await connection.close()
+        }
+    }
+
+    @Test("one address may have so many connections and no more") func connectionLimit() async throws {
+        try await TestDirectory.with(change: { $0.connectionLimits.perAddress = 2 }) { directory in
+            let first = try await directory.connect()
+            let second = try await directory.connect()
+            _ = await #expect(throws: DirectoryConnectionError.self) { try await directory.connect() }
+            await first.close()
+            _ = try await second.consensus(newerThan: 0)
+            await second.close()
+        }
+    }
+
+    @Test("a burst of requests passes, and one more ends the connection") func requestLimit() async throws {
+        try await TestDirectory.with(change: {
+            $0.connectionLimits.requestsPerSecond = 0
+            $0.connectionLimits.requestBurst = 3
+        }) { directory in
+            let connection = try await directory.connect()
+            for _ in 0..<3 { _ = try await connection.ticket(commitment: .zero) }
+            let refused = await #expect(throws: DirectoryConnectionError.self) {
+                try await connection.ticket(commitment: .zero)
+            }
+            guard case .refused(.busy, _) = refused else { throw TestFailure("\(String(describing: refused))") }
+        }
+    }
+}
+
+@Suite("Connection ledger")
+struct ConnectionLedgerTests {
+    @Test("holds to both limits, and has room again after a release") func limits() {
+        var limits = ConnectionLimits()
+        limits.total = 3
+        limits.perAddress = 2
+        var ledger = ConnectionLedger(limits: limits)
+        #expect(["a", "a", "a", "b", "c"].map { ledger.admit($0) } == [true, true, false, true, false])
+        ledger.release("a")
+        #expect(["c"].map { ledger.admit($0) } == [true])
+    }
+}

@@ -1,0 +1,115 @@
+import DirectoryClient
+import Foundation
+import Logging
+import NIOCore
+import NIOPosix
+import OnionCrypto
+import OnionDirectory
+import OnionLink
+
+@testable import DirectoryServer
+
+/// A directory server on loopback, and ways to reach it.
+struct TestDirectory: Sendable {
+    let directoryKey: Ed25519PrivateKey
+    let port: UInt16
+    let group: any EventLoopGroup
+
+    /// Run a server while `body` runs; then stop it.
+    static func with<R: Sendable>(
+        key: Ed25519PrivateKey = Ed25519PrivateKey(), state: TemporaryDirectory? = nil,
+        routers: DirectoryServer.RouterSource = .anyone,
+        change: (inout DirectoryServer.Configuration) -> Void = { _ in },
+        logged: @escaping @Sendable (String) -> Void = { _ in },
+        _ body: @Sendable @escaping (TestDirectory) async throws -> R
+    ) async throws -> R {
+        let state = try state ?? TemporaryDirectory()
+        defer { withExtendedLifetime(state) {} }
+        let group = MultiThreadedEventLoopGroup.singleton
+        var parameters = NetworkParameters.testNetwork
+        try parameters.set(.heartbeatInterval, to: 100)
+        var configuration = DirectoryServer.Configuration(
+            host: "127.0.0.1", port: 0, directoryKey: key, linkKey: Ed25519PrivateKey(), routers: routers,
+            parameters: parameters, databasePath: state.file("registry.sqlite"))
+        change(&configuration)
+        let (ports, bound) = AsyncStream.makeStream(of: UInt16.self)
+        let server = try DirectoryServer(
+            configuration: configuration, group: group,
+            logger: Logger(label: "test") { _ in MessageLog(logged: logged) }
+        ) { bound.yield(UInt16($0.port ?? 0)) }
+        return try await withThrowingTaskGroup(of: R?.self) { tasks in
+            tasks.addTask {
+                try await server.run()
+                return nil
+            }
+            tasks.addTask {
+                for await port in ports {
+                    return try await body(TestDirectory(directoryKey: key, port: port, group: group))
+                }
+                throw TestFailure("the server did not start")
+            }
+            while let result = try await tasks.next() {
+                guard let result else { continue }
+                tasks.cancelAll()
+                return result
+            }
+            throw TestFailure("the server ended early")
+        }
+    }
+
+    func connect(
+        _ credentials: LinkCredentials? = nil, directoryKey: Ed25519PublicKey? = nil
+    ) async throws -> DirectoryConnection {
+        try await DirectoryDialler(directoryKey: directoryKey ?? self.directoryKey.publicKey, credentials: credentials)
+            .connect(host: "127.0.0.1", port: self.port, on: self.group.any())
+    }
+
+    /// Wait until a consensus lists exactly these routers.
+    func waitForRouters(_ expected: Set<Ed25519PublicKey>) async throws -> Consensus {
+        let connection = try await self.connect()
+        var revision: UInt64 = 0
+        let deadline = ContinuousClock.now + .seconds(20)
+        while ContinuousClock.now < deadline {
+            guard let consensus = try await connection.consensus(newerThan: revision, wait: .seconds(5)) else {
+                continue
+            }
+            if Set(consensus.routers.map(\.identity)) == expected {
+                await connection.close()
+                return consensus
+            }
+            revision = consensus.revision
+        }
+        throw TestFailure("the routers did not become \(expected.count)")
+    }
+
+    static var unixSeconds: UInt64 { UInt64(Date().timeIntervalSince1970) }
+}
+
+extension FakeRouter {
+    func descriptor(sequence: UInt64 = 1) throws -> SignedDescriptor {
+        try self.router.descriptor(sequence: sequence, published: TestDirectory.unixSeconds)
+    }
+
+    /// Connect and register.
+    func join(_ directory: TestDirectory, sequence: UInt64 = 1) async throws -> DirectoryConnection {
+        let connection = try await directory.connect(self.credentials)
+        _ = try await connection.register(try self.descriptor(sequence: sequence))
+        return connection
+    }
+}
+
+/// Hands on the messages of what is logged.
+private struct MessageLog: LogHandler {
+    var logLevel = Logger.Level.trace
+    var metadata: Logger.Metadata = [:]
+    let logged: @Sendable (String) -> Void
+
+    init(logged: @escaping @Sendable (String) -> Void) { self.logged = logged }
+
+    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+        get { self.metadata[key] }
+        set { self.metadata[key] = newValue }
+    }
+
+    func log(event: LogEvent) { self.logged("\(event.message)") }
+}
