@@ -38,6 +38,7 @@ let package = Package(
         .library(name: "OnionLink", targets: ["OnionLink"]),
         .executable(name: "thor-keys", targets: ["thor-keys"]),
         .executable(name: "thor-directory", targets: ["thor-directory"]),
+        .executable(name: "thor-router", targets: ["thor-router"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -107,6 +108,14 @@ let package = Package(
             ],
             swiftSettings: houseRules),
         .target(
+            name: "OnionRouter",
+            dependencies: [
+                "OnionAddress",
+                "CAres", "DirectoryClient", "OnionCells", "OnionCircuits", "OnionCrypto", "OnionDirectory", "OnionLink",
+                "OnionStreams", deque, lifecycle, logging, metrics, nioCore, nioPosix,
+            ],
+            swiftSettings: houseRules),
+        .target(
             name: "ThorDaemon",
             dependencies: ["OnionAddress", "OnionCrypto", argumentParser, lifecycle, logging, nioCore, unixSignals],
             swiftSettings: houseRules),
@@ -119,6 +128,14 @@ let package = Package(
             dependencies: [
                 "DirectoryServer", "OnionAddress", "OnionDirectory", "ThorDaemon", argumentParser, lifecycle, logging,
                 nioCore, nioPosix,
+            ],
+            swiftSettings: houseRules),
+        .executableTarget(
+            name: "thor-router",
+            dependencies: [
+                "DirectoryClient", "OnionAddress", "OnionCrypto", "OnionDirectory", "OnionRouter", "ThorDaemon",
+                argumentParser,
+                lifecycle, logging,
             ],
             swiftSettings: houseRules),
 
@@ -156,6 +173,14 @@ let package = Package(
                 "DirectoryClient", "DirectoryServer", "OnionCells", "OnionCrypto", "OnionDirectory", "OnionLink", grdb,
                 logging,
                 nioCore, nioPosix, nioTLS,
+            ],
+            swiftSettings: houseRules),
+        .testTarget(
+            name: "OnionRouterTests",
+            dependencies: [
+                "OnionAddress",
+                "DirectoryClient", "OnionCells", "OnionCircuits", "OnionCrypto", "OnionDirectory", "OnionLink",
+                "OnionRouter", "OnionStreams", nioCore, nioPosix,
             ],
             swiftSettings: houseRules),
         .testTarget(

@@ -1,0 +1,40 @@
+import NIOCore
+import OnionCells
+import OnionLink
+
+/// A link as circuits name it that may live on another event loop.
+struct LinkHandle: Sendable {
+    let key: ObjectIdentifier
+    let loop: RouterLoop.Reference
+    let bound: NIOLoopBound<Link>
+
+    init(_ link: Link, on loop: RouterLoop) {
+        self.key = ObjectIdentifier(link)
+        self.loop = loop.reference
+        self.bound = NIOLoopBound(link, eventLoop: link.eventLoop)
+    }
+}
+
+/// Cells that one event loop has for links of other loops: they cross in batches, in order, at the end of the turn.
+///
+/// Bound to the loop that the cells come from.
+struct CrossLoopCells {
+    private var batches: [ObjectIdentifier: (target: LinkHandle, cells: ByteBuffer)] = [:]
+
+    /// Room for as many cells as a link writes at once, so that a busy turn does not grow it step by step.
+    private static func makeBuffer() -> ByteBuffer { ByteBufferAllocator().buffer(capacity: 64 * 1024) }
+
+    var isEmpty: Bool { self.batches.isEmpty }
+
+    mutating func append(_ cell: RawSpan, to target: LinkHandle) {
+        self.batches[target.key, default: (target, Self.makeBuffer())].cells.appendCell(cell)
+    }
+
+    /// Hand over what waits. What is executed on a target's loop after this comes behind its cells.
+    mutating func flush() {
+        for (target, cells) in self.batches.values {
+            target.loop.eventLoop.execute { target.bound.value.send(batch: cells) }
+        }
+        self.batches.removeAll(keepingCapacity: true)
+    }
+}

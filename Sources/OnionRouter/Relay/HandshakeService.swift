@@ -1,0 +1,96 @@
+import NIOConcurrencyHelpers
+import NIOCore
+import NIOPosix
+import OnionCircuits
+import OnionCrypto
+import OnionDirectory
+
+/// Answers circuit handshakes on threads of its own, off the event loops: a bounded queue, fair between links, that
+/// drops what has waited too long.
+///
+/// - Source: DESIGN §6.1
+final class HandshakeService: Sendable {
+    typealias Answer = (created: [UInt8], keys: CircuitKeys)
+    /// Nil says no more than that there is no circuit: a bad handshake and a full queue look alike.
+    typealias Completion = @Sendable (Answer?) -> Void
+
+    fileprivate struct Job: Sendable {
+        let create: [UInt8]
+        let completion: Completion
+    }
+
+    private struct State {
+        var queue: HandshakeQueue<ObjectIdentifier, Job>
+        var server: CircuitHandshake.Server
+    }
+
+    private let state: NIOLockedValueBox<State>
+    private let threads: NIOThreadPool
+
+    init(identity: Ed25519PublicKey, onionKeys: [X25519PrivateKey], limits: QueueLimits, threadCount: Int) {
+        self.state = NIOLockedValueBox(
+            State(
+                queue: HandshakeQueue(limits: limits.queue),
+                server: CircuitHandshake.Server(identity: identity, onionKeys: onionKeys)))
+        self.threads = NIOThreadPool(numberOfThreads: threadCount)
+        self.threads.start()
+    }
+
+    struct QueueLimits: Sendable {
+        var total: Int
+        var perLink: Int
+        var patience: TimeAmount
+
+        init(total: Int, perLink: Int, patience: TimeAmount) {
+            self.total = total
+            self.perLink = perLink
+            self.patience = patience
+        }
+
+        init(_ parameters: NetworkParameters) {
+            self.init(
+                total: parameters[.handshakeQueue], perLink: parameters[.handshakeQueuePerLink],
+                patience: .milliseconds(Int64(parameters[.handshakeWait])))
+        }
+
+        fileprivate var queue: HandshakeQueue<ObjectIdentifier, Job>.Limits {
+            .init(total: self.total, perLink: self.perLink, patience: self.patience)
+        }
+    }
+
+    /// The network's limits have changed: they count for what waits, too.
+    func update(_ limits: QueueLimits) { self.state.withLockedValue { $0.queue.limits = limits.queue } }
+
+    /// Accept these keys from now on: the current one and, for a while, the one before.
+    func rotate(identity: Ed25519PublicKey, onionKeys: [X25519PrivateKey]) {
+        let server = CircuitHandshake.Server(identity: identity, onionKeys: onionKeys)
+        self.state.withLockedValue { $0.server = server }
+    }
+
+    /// Answer `create`; `completion` is called on some thread, once.
+    func answer(_ create: [UInt8], from link: ObjectIdentifier, completion: @escaping Completion) {
+        let job = Job(create: create, completion: completion)
+        let isQueued = self.state.withLockedValue { $0.queue.enqueue(job, from: link, now: .now()) }
+        guard isQueued else { return completion(nil) }
+        self.threads.submit { _ in self.runNext() }
+    }
+
+    /// Forget what a lost link has waiting.
+    func removeAll(from link: ObjectIdentifier) {
+        self.state.withLockedValue { $0.queue.removeAll(from: link) }
+    }
+
+    /// Take one job in turn. Each that was enqueued has brought one call; a dropped one lets the next be tried.
+    private func runNext() {
+        while true {
+            let (next, server) = self.state.withLockedValue { ($0.queue.next(now: .now()), $0.server) }
+            switch next {
+            case nil: return
+            case .dropped(let job): job.completion(nil)
+            case .run(let job): return job.completion(try? server.respond(to: job.create))
+            }
+        }
+    }
+
+    func stop() async throws { try await self.threads.shutdownGracefully() }
+}

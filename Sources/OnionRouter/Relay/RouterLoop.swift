@@ -1,0 +1,576 @@
+import CoreMetrics
+import NIOCore
+import OnionAddress
+import OnionCells
+import OnionCircuits
+import OnionCrypto
+import OnionDirectory
+import OnionLink
+import OnionStreams
+
+/// One event loop of the OR: the links that live on it, their circuit tables, and what is done with each cell.
+///
+/// A circuit between two links of one loop never leaves it. Between loops, cells cross in batches (``CrossLoopCells``)
+/// and events as closures, in order. Nothing here is locked.
+///
+/// - Source: DESIGN §5, §6, §8
+final class RouterLoop {
+    /// How other loops name this one.
+    struct Reference: Sendable {
+        let eventLoop: any EventLoop
+        fileprivate let bound: NIOLoopBound<RouterLoop>
+
+        /// The loop's part itself, for those who run on it.
+        var local: RouterLoop { self.bound.value }
+
+        /// Run `body` on the loop: at once if this is it.
+        func run(_ body: @escaping @Sendable (RouterLoop) -> Void) {
+            if self.eventLoop.inEventLoop { return body(self.bound.value) }
+            self.eventLoop.execute { body(self.bound.value) }
+        }
+    }
+
+    let eventLoop: any EventLoop
+    let shared: RouterShared
+    let padding = PaddingSourceBox()
+    private(set) var view: NetworkView
+    private var tables: [ObjectIdentifier: LinkTable] = [:]
+    /// Links that this OR dials, by their key, until they are open.
+    private var dialling: [ObjectIdentifier: Dialling] = [:]
+    private var outbox = CrossLoopCells()
+    private var isOutboxFlushScheduled = false
+    private var ticker: RepeatedTask?
+    private var queueTicker: RepeatedTask?
+    /// What waits on this loop, for links and for sockets.
+    var queues: LoopQueues
+    var isReliefScheduled = false
+
+    private struct Dialling {
+        let identity: Ed25519PublicKey
+        let promise: EventLoopPromise<LinkHandle>
+    }
+
+    /// How often half-closed streams are looked at.
+    static let tickInterval = TimeAmount.seconds(5)
+    /// How often circuits with few bytes are asked what they hold; those with many say so themselves.
+    static let queueTickInterval = TimeAmount.milliseconds(500)
+    /// How long the next OR may take to answer a Create.
+    static let createTimeLimit = TimeAmount.seconds(15)
+
+    /// - Precondition: called on `eventLoop`.
+    init(eventLoop: any EventLoop, shared: RouterShared) {
+        eventLoop.preconditionInEventLoop()
+        self.eventLoop = eventLoop
+        self.shared = shared
+        self.view = shared.view
+        self.queues = LoopQueues(
+            ceiling: self.view.parameters[.processQueueLimit], loopCount: shared.loopCount)
+        let bound = NIOLoopBound(self, eventLoop: eventLoop)
+        self.ticker = eventLoop.scheduleRepeatedTask(initialDelay: Self.tickInterval, delay: Self.tickInterval) { _ in
+            bound.value.tick()
+        }
+        self.queueTicker = eventLoop.scheduleRepeatedTask(
+            initialDelay: Self.queueTickInterval, delay: Self.queueTickInterval
+        ) { _ in bound.value.queueTick() }
+    }
+
+    var reference: Reference {
+        Reference(eventLoop: self.eventLoop, bound: NIOLoopBound(self, eventLoop: self.eventLoop))
+    }
+
+    /// A newer consensus came.
+    func update(_ view: NetworkView) {
+        self.view = view
+        self.queues.update(ceiling: view.parameters[.processQueueLimit], loopCount: self.shared.loopCount)
+        for table in self.tables.values {
+            table.link.update(view.linkLimits)
+            self.identify(table)
+        }
+    }
+
+    /// See what the newest consensus makes of a link's peer.
+    private func identify(_ table: LinkTable) {
+        let link = table.link
+        let handle = LinkHandle(link, on: self)
+        switch table.consensusChanged(listed: link.peerKey.flatMap { self.view.identity(ofLinkKey: $0) }) {
+        case .none: break
+        case .joined(let identity): self.shared.registry.opened(handle, to: identity, isDialled: link.isDialler)
+        // An OR that has left the consensus keeps its circuits and gets no new ones.
+        case .left(let identity): self.shared.registry.retire(handle.key, of: identity)
+        case .replaced(let old, let new):
+            self.shared.registry.retire(handle.key, of: old)
+            self.shared.registry.opened(handle, to: new, isDialled: link.isDialler)
+        }
+    }
+
+    /// The link of that key, while it is open.
+    func openLink(_ key: ObjectIdentifier) -> Link? { self.tables[key]?.link }
+
+    /// End all circuits and links: the OR is shutting down.
+    func stop() {
+        self.ticker?.cancel()
+        self.queueTicker?.cancel()
+        for table in self.tables.values {
+            for entry in table.circuits.values {
+                guard case .previous(let circuit) = entry else { continue }
+                self.fail(circuit, reason: .shuttingDown)
+            }
+            table.link.close()
+        }
+    }
+
+    /// Circuits on all links of this loop, counted once, at the previous hop.
+    var circuitCount: Int {
+        self.tables.values.reduce(0) { sum, table in
+            sum + table.circuits.values.lazy.filter { if case .previous = $0 { true } else { false } }.count
+        }
+    }
+
+    private func tick() {
+        let now = NIODeadline.now()
+        for table in self.tables.values {
+            for case .previous(let circuit) in table.circuits.values { circuit.exit?.tick(now: now) }
+        }
+    }
+
+    private func queueTick() {
+        for table in self.tables.values {
+            for case .previous(let circuit) in table.circuits.values { circuit.exit.map(self.bytesChanged) }
+        }
+        // Those whose circuits are gone.
+        for exit in self.queues.exits.values { self.bytesChanged(exit) }
+    }
+
+    // MARK: Cells from the previous hop
+
+    private func forward(
+        _ command: CellCommand, _ cell: inout MutableRawSpan, on circuit: RelayCircuit
+    ) throws(CircuitError) {
+        try circuit.rules.forwardCellReceived(command)
+        switch circuit.stage {
+        case .relaying(let forward, let next):
+            var body = cell._mutatingExtracting(Cell.headerByteCount..<Cell.byteCount)
+            // Nothing may be said to a hop that has another behind it.
+            guard forward.forward(command: command.rawValue, body: &body) == nil else {
+                throw .messageNotAllowed(.drop)
+            }
+            CellHeader(circuitID: next.id, command: command).write(to: &cell)
+            self.pass(cell.bytes, to: next.link, local: next.local, circuit: next.id)
+        case .last(let forward, _, _):
+            var body = cell._mutatingExtracting(Cell.headerByteCount..<Cell.byteCount)
+            guard let tag = forward.forward(command: command.rawValue, body: &body) else {
+                throw .cellNotRecognised
+            }
+            let payload = body.bytes.extracting(Cell.tagByteCount..<Cell.bodyByteCount)
+            try self.recognised(payload, tag: tag, command, on: circuit)
+        case .extending(let forward, _):
+            var body = cell._mutatingExtracting(Cell.headerByteCount..<Cell.byteCount)
+            guard forward.forward(command: command.rawValue, body: &body) != nil else { throw .cellNotRecognised }
+            // This hop has ceased to be the last: padding may still come, and is not counted any more.
+            var walker = RelayMessageWalker()
+            let payload = body.bytes.extracting(Cell.tagByteCount..<Cell.bodyByteCount)
+            while let message = try walker.nextMessage(in: payload) {
+                try circuit.rules.messageReceived(message.command)
+            }
+        case .handshaking: throw .replyNotDue
+        case .closed: break
+        }
+    }
+
+    private func recognised(
+        _ payload: RawSpan, tag: CellTag, _ command: CellCommand, on circuit: RelayCircuit
+    ) throws(CircuitError) {
+        var walker = RelayMessageWalker()
+        guard let first = try walker.nextMessage(in: payload), first.command == .extend else {
+            guard
+                let exit = circuit.exit(make: { backward in
+                    ExitCircuit(circuit: circuit, backward: backward, loop: self)
+                })
+            else {
+                throw .cellNotRecognised
+            }
+            return exit.cellReceived(payload: payload, tag: tag)
+        }
+        try circuit.rules.messageReceived(.extend)
+        // Extend travels alone, and once there has been a stream this hop stays the last. Padding does no harm.
+        guard try walker.nextMessage(in: payload) == nil, circuit.exit?.isUnused ?? true else {
+            throw .messageNotAllowed(.extend)
+        }
+        let data = ByteBuffer(bytes: payload.extracting(first.data).withUnsafeBytes { [UInt8]($0) })
+        let extend = try CircuitError.decoding(.extend) { () throws(CellError) in try Extend(data: data) }
+        try circuit.rules.extendReceived(
+            to: extend.identity, in: command, ownIdentity: self.shared.identity,
+            previousHop: circuit.previousHop.identity)
+        guard case .last(let forward, let backward, let exit) = circuit.stage else { throw .extendTwice }
+        exit?.destroyed()
+        circuit.set(.extending(forward: forward, backward: backward))
+        self.extend(circuit, extend)
+    }
+
+    /// Put a cell that was read on its way, over this loop's links or another's.
+    private func pass(_ cell: RawSpan, to target: LinkHandle, local: Link?, circuit: CircuitID) {
+        if let local { return local.send(circuit: circuit, cell: cell) }
+        self.outbox.append(cell, to: target)
+        guard !self.isOutboxFlushScheduled else { return }
+        self.isOutboxFlushScheduled = true
+        let bound = NIOLoopBound(self, eventLoop: self.eventLoop)
+        self.eventLoop.execute { bound.value.flushOutbox() }
+    }
+
+    private func flushOutbox() {
+        self.isOutboxFlushScheduled = false
+        self.outbox.flush()
+    }
+
+    // MARK: Extend
+
+    private func extend(_ circuit: RelayCircuit, _ extend: Extend) {
+        let bound = NIOLoopBound((self, circuit), eventLoop: self.eventLoop)
+        guard let router = self.view.router(extend.identity) else {
+            // Perhaps it has only just joined.
+            self.shared.refreshView(on: self.eventLoop).whenComplete { result in
+                let (loop, circuit) = bound.value
+                guard case .success(let view) = result, let router = view.router(extend.identity) else {
+                    return loop.nextHopGone(circuit, .connectFailed)
+                }
+                loop.connect(circuit, to: router, create: extend.create)
+            }
+            return
+        }
+        self.connect(circuit, to: router, create: extend.create)
+    }
+
+    private func connect(_ circuit: RelayCircuit, to router: ConsensusRouter, create: [UInt8]) {
+        guard circuit.rules.isExtending else { return }
+        let bound = NIOLoopBound((self, circuit), eventLoop: self.eventLoop)
+        let previous = NextHopCircuit.PreviousHop(
+            link: LinkHandle(circuit.link, on: self), id: circuit.id,
+            circuit: NIOLoopBound(circuit, eventLoop: self.eventLoop))
+        self.shared.link(to: router, on: self.eventLoop).hop(to: self.eventLoop).whenComplete { result in
+            let (loop, circuit) = bound.value
+            guard circuit.rules.isExtending else { return }
+            switch result {
+            case .success(let handle):
+                handle.loop.run { $0.create(over: handle, create, previous: previous) }
+            case .failure: loop.nextHopGone(circuit, .connectFailed)
+            }
+        }
+    }
+
+    /// Dial an OR; the registry hears of the link once it is open.
+    func dial(_ router: ConsensusRouter, _ promise: EventLoopPromise<LinkHandle>) {
+        let identity = router.identity
+        guard let address = router.addresses.first else {
+            self.shared.registry.diallingFailed(identity)
+            return promise.fail(LinkError.closed)
+        }
+        let bound = NIOLoopBound(self, eventLoop: self.eventLoop)
+        self.shared.transport.dial(address, linkKey: router.linkKey, on: self.eventLoop, owner: self).whenComplete {
+            let loop = bound.value
+            switch $0 {
+            case .success(let link):
+                loop.dialling[ObjectIdentifier(link.value)] = Dialling(identity: identity, promise: promise)
+            case .failure(let error):
+                loop.shared.registry.diallingFailed(identity)
+                promise.fail(error)
+            }
+        }
+    }
+
+    /// Send a Create to the next OR, for a circuit whose previous hop may live on another loop.
+    private func create(over handle: LinkHandle, _ create: [UInt8], previous: NextHopCircuit.PreviousHop) {
+        let gone: @Sendable (RouterLoop) -> Void = { $0.nextHopGone(previous.circuit.value, .connectFailed) }
+        guard let table = self.tables[handle.key] else { return previous.link.loop.run(gone) }
+        guard let id = table.ids.allocate() else {
+            if let identity = table.identity { self.shared.registry.retire(handle.key, of: identity) }
+            return previous.link.loop.run(gone)
+        }
+        let circuit = NextHopCircuit(id: id, link: table.link, previous: previous)
+        table.insert(.next(circuit), id)
+        let bound = NIOLoopBound((self, circuit), eventLoop: self.eventLoop)
+        circuit.timer = self.eventLoop.scheduleTask(in: Self.createTimeLimit) {
+            let (loop, circuit) = bound.value
+            loop.end(circuit, telling: .connectFailed, destroy: true)
+        }
+        table.link.send(circuit: id, command: .create, body: create)
+    }
+
+    private func createdReceived(_ body: RawSpan, on circuit: NextHopCircuit) {
+        // Extensions can make a Created longer than what an Extended carries.
+        guard !circuit.isCreated, let created = try? HandshakeBody.created(in: body),
+            created.count <= RelayMessageHeader.maximumDataByteCount
+        else {
+            return self.end(circuit, telling: .handshakeFailed, destroy: true)
+        }
+        circuit.isCreated = true
+        circuit.timer?.cancel()
+        circuit.timer = nil
+        let previous = circuit.previous
+        let link = LinkHandle(circuit.link, on: self)
+        let id = circuit.id
+        let next = NIOLoopBound(circuit, eventLoop: self.eventLoop)
+        previous.link.loop.run { $0.nextHopCreated(previous.circuit.value, link: link, id: id, next, created) }
+    }
+
+    private func nextHopCreated(
+        _ circuit: RelayCircuit, link: LinkHandle, id: CircuitID, _ next: NIOLoopBound<NextHopCircuit>,
+        _ created: [UInt8]
+    ) {
+        guard let action = try? circuit.rules.nextHopCreated(), action == .sendExtended,
+            case .extending(let forward, let backward) = circuit.stage
+        else {
+            return link.loop.run { $0.end(next.value, telling: nil, destroy: true) }
+        }
+        self.originate(.extended, data: created, with: backward, on: circuit)
+        let local = link.loop.eventLoop === self.eventLoop ? link.bound.value : nil
+        circuit.set(
+            .relaying(forward: forward, next: RelayCircuit.NextHop(link: link, local: local, id: id, circuit: next)))
+        // From here on the next link's loop adds this hop's layer to what goes back.
+        link.loop.run { _ in next.value.backward = backward }
+    }
+
+    /// Send a relay message of this OR's own towards the client.
+    private func originate(_ command: RelayCommand, data: [UInt8], with cipher: HopCipher, on circuit: RelayCircuit) {
+        circuit.link.send(circuit: circuit.id) { cell in
+            CellHeader(circuitID: circuit.id, command: .relay).write(to: &cell)
+            var body = cell._mutatingExtracting(Cell.headerByteCount..<Cell.byteCount)
+            var payload = body._mutatingExtracting(Cell.tagByteCount..<Cell.bodyByteCount)
+            self.padding.pack(command, streamID: .circuit, data: data, into: &payload)
+            _ = cipher.originate(command: CellCommand.relay.rawValue, body: &body)
+        }
+    }
+
+    // MARK: Cells from the next hop
+
+    private func backward(
+        _ command: CellCommand, _ cell: inout MutableRawSpan, on circuit: NextHopCircuit
+    ) throws(CircuitError) {
+        try RouterCircuit.backwardCellReceived(command)
+        guard let cipher = circuit.backward else { throw .replyNotDue }
+        var body = cell._mutatingExtracting(Cell.headerByteCount..<Cell.byteCount)
+        cipher.backward(command: command.rawValue, body: &body)
+        let previous = circuit.previous
+        CellHeader(circuitID: previous.id, command: command).write(to: &cell)
+        let local = previous.link.loop.eventLoop === self.eventLoop ? previous.link.bound.value : nil
+        self.pass(cell.bytes, to: previous.link, local: local, circuit: previous.id)
+    }
+
+    // MARK: Ends
+
+    /// The previous hop, or this OR, ends the circuit: do what has to be done ahead.
+    private func perform(_ action: RouterCircuit.OnNearEnd, on circuit: RelayCircuit) {
+        let stage = circuit.stage
+        circuit.set(.closed)
+        self.remove(circuit.id, from: circuit.link)
+        switch (action, stage) {
+        case (.destroyNextHop, .relaying(_, let next)):
+            // Cells on their way to the next loop go first.
+            self.flushOutbox()
+            let bound = next.circuit
+            next.link.loop.run { $0.end(bound.value, telling: nil, destroy: true) }
+        case (_, .last(_, _, let exit)): exit?.destroyed()
+        case (.abandonExtend, _), (.endStreams, _), (.none, _), (.destroyNextHop, _): break
+        }
+    }
+
+    /// End the circuit from here, for a rule that was broken or a limit that was reached.
+    func fail(_ circuit: RelayCircuit, reason: DestroyReason) {
+        guard self.contains(circuit) else { return }
+        circuit.link.dropQueue(of: circuit.id)
+        circuit.link.send(circuit: circuit.id, command: .destroy, body: [reason.rawValue])
+        self.perform(circuit.rules.failed(), on: circuit)
+    }
+
+    private func contains(_ circuit: RelayCircuit) -> Bool {
+        guard case .previous(let found) = self.tables[ObjectIdentifier(circuit.link)]?.circuits[circuit.id] else {
+            return false
+        }
+        return found === circuit
+    }
+
+    /// There is no way ahead any more: tell the client with Truncated, then end the circuit.
+    ///
+    /// - Parameter backward: the cipher that had been moved to the next link's loop.
+    private func nextHopGone(_ circuit: RelayCircuit, _ reason: DestroyReason, backward moved: HopCipher? = nil) {
+        guard self.contains(circuit), case .truncateThenDestroy(let reason) = circuit.rules.nextHopGone(reason) else {
+            return
+        }
+        var cipher = moved
+        if case .extending(_, let backward) = circuit.stage { cipher = backward }
+        if let cipher { self.originate(.truncated, data: [reason.rawValue], with: cipher, on: circuit) }
+        circuit.link.send(circuit: circuit.id, command: .destroy, body: [reason.rawValue])
+        circuit.set(.closed)
+        self.remove(circuit.id, from: circuit.link)
+    }
+
+    /// End the half of a circuit that lies towards the next hop.
+    ///
+    /// - Parameters:
+    ///   - reason: what the previous hop's half hears; nil if that is where the end comes from.
+    ///   - destroy: whether the next OR is to be told.
+    private func end(_ circuit: NextHopCircuit, telling reason: DestroyReason?, destroy: Bool) {
+        guard case .next(let found) = self.tables[ObjectIdentifier(circuit.link)]?.circuits[circuit.id],
+            found === circuit
+        else { return }
+        circuit.timer?.cancel()
+        if destroy {
+            // Reason 0: whatever the client's side said or did is not for those ahead.
+            circuit.link.send(
+                circuit: circuit.id, command: .destroy, body: [DestroyReason.unspecified.rawValue])
+        }
+        self.remove(circuit.id, from: circuit.link)
+        guard let reason else { return }
+        self.flushOutbox()
+        let previous = circuit.previous
+        let backward = circuit.backward
+        circuit.backward = nil
+        previous.link.loop.run { $0.nextHopGone(previous.circuit.value, reason, backward: backward) }
+    }
+
+    private func remove(_ id: CircuitID, from link: Link) {
+        self.tables[ObjectIdentifier(link)]?.remove(id)
+    }
+
+    // MARK: Create
+
+    private func createReceived(_ id: CircuitID, _ body: RawSpan, on table: LinkTable) {
+        let link = table.link
+        // The peer dialled exactly if we did not; and each id serves once.
+        guard id.isAllocatedByDialler != link.isDialler, table.usedIDs.insert(id) else {
+            self.shared.metrics.violations.increment()
+            switch table.circuits[id] {
+            case .previous(let circuit): return self.fail(circuit, reason: .protocolViolation)
+            case .next(let circuit): return self.end(circuit, telling: .protocolViolation, destroy: true)
+            case nil: return self.refuse(id, .protocolViolation, on: table)
+            }
+        }
+        guard let create = try? HandshakeBody.create(in: body) else {
+            return self.refuse(id, .handshakeFailed, on: table)
+        }
+        guard self.shared.isAccepting, table.admitsCreate(self.view.parameters, now: .now()) else {
+            return self.refuse(id, .resourceLimit, on: table)
+        }
+        let circuit = RelayCircuit(id: id, link: link, previousHop: table.peer)
+        table.insert(.previous(circuit), id)
+        let reference = self.reference
+        let bound = NIOLoopBound(circuit, eventLoop: self.eventLoop)
+        self.shared.handshakes.answer(create, from: ObjectIdentifier(link)) { answer in
+            // Always by the queue: the answer may come before this returns.
+            reference.eventLoop.execute { reference.run { $0.handshakeAnswered(answer, bound.value) } }
+        }
+    }
+
+    /// Answer a Create that comes to nothing.
+    ///
+    /// Each has an id of its own, so that no circuit's limit holds: a client that does not read the answers loses its
+    /// link, once more of them wait than its circuits could account for.
+    private func refuse(_ id: CircuitID, _ reason: DestroyReason, on table: LinkTable) {
+        let limit = 2 * self.view.parameters[.circuitsPerClientLink]
+        if table.identity == nil, table.link.waitingCircuitCount > limit { return table.link.close(.frozen) }
+        table.link.send(circuit: id, command: .destroy, body: [reason.rawValue])
+    }
+
+    private func handshakeAnswered(_ answer: HandshakeService.Answer?, _ circuit: RelayCircuit) {
+        guard self.contains(circuit) else { return }
+        guard let answer else { return self.fail(circuit, reason: .handshakeFailed) }
+        circuit.established(answer.keys)
+        circuit.link.send(circuit: circuit.id, command: .created, body: answer.created)
+        self.shared.metrics.circuits.increment()
+    }
+}
+
+extension RouterLoop: LinkOwner {
+    func linkOpened(_ link: Link) {
+        let dialling = self.dialling.removeValue(forKey: ObjectIdentifier(link))
+        link.update(self.view.linkLimits)
+        let identity = dialling?.identity ?? link.peerKey.flatMap { self.view.identity(ofLinkKey: $0) }
+        let table = LinkTable(link: link, identity: identity, parameters: self.view.parameters)
+        self.tables[ObjectIdentifier(link)] = table
+        let handle = LinkHandle(link, on: self)
+        if let identity { self.shared.registry.opened(handle, to: identity, isDialled: link.isDialler) }
+        // One that was dialled may have left the consensus since.
+        self.identify(table)
+        dialling?.promise.succeed(handle)
+    }
+
+    func link(_ link: Link, received cells: inout CellBatch) {
+        guard let table = self.tables[ObjectIdentifier(link)] else { return }
+        cells.forEachCell { header, cell in
+            guard header.circuitID != .link, !table.isClosed else { return }
+            self.cellReceived(header, &cell, on: table)
+        }
+    }
+
+    private func cellReceived(_ header: CellHeader, _ cell: inout MutableRawSpan, on table: LinkTable) {
+        if header.command == .create {
+            let body = cell.bytes.extracting(Cell.headerByteCount..<Cell.byteCount)
+            return self.createReceived(header.circuitID, body, on: table)
+        }
+        guard let entry = table.circuits[header.circuitID] else {
+            return self.shared.metrics.cellsForUnknownCircuits.increment()
+        }
+        do throws(CircuitError) {
+            switch (header.command, entry) {
+            case (.relay, .previous(let circuit)): try self.forward(.relay, &cell, on: circuit)
+            case (.relayEarly, .previous(let circuit)): try self.forward(.relayEarly, &cell, on: circuit)
+            case (.relay, .next(let circuit)): try self.backward(.relay, &cell, on: circuit)
+            case (.relayEarly, .next(let circuit)): try self.backward(.relayEarly, &cell, on: circuit)
+            case (.destroy, .previous(let circuit)): self.perform(circuit.rules.previousHopGone(), on: circuit)
+            case (.destroy, .next(let circuit)): self.end(circuit, telling: .destroyedByNextHop, destroy: false)
+            case (.created, .next(let circuit)):
+                self.createdReceived(cell.bytes.extracting(Cell.headerByteCount..<Cell.byteCount), on: circuit)
+            case (.padding, _): break
+            case (.created, .previous), (.create, _), (.netInfo, _), (.ping, _), (.pong, _), (nil, _):
+                throw .replyNotDue
+            }
+        } catch {
+            self.shared.metrics.violations.increment()
+            switch entry {
+            case .previous(let circuit): self.fail(circuit, reason: error.destroyReason)
+            case .next(let circuit): self.end(circuit, telling: .protocolViolation, destroy: true)
+            }
+        }
+    }
+
+    func link(_ link: Link, hasRoomFor circuit: CircuitID) {
+        guard case .previous(let circuit) = self.tables[ObjectIdentifier(link)]?.circuits[circuit] else { return }
+        circuit.exit?.roomAvailable()
+    }
+
+    func link(_ link: Link, overflowed circuit: CircuitID) {
+        switch self.tables[ObjectIdentifier(link)]?.circuits[circuit] {
+        case .previous(let circuit): self.fail(circuit, reason: .resourceLimit)
+        case .next(let circuit):
+            link.dropQueue(of: circuit.id)
+            self.end(circuit, telling: .resourceLimit, destroy: true)
+        case nil:
+            // It has ended. If all that waits is the cell that tells the peer so, others like it fill the link, and
+            // dropping this one for another would be done for ever.
+            guard link.backlog(of: circuit) > 1 else { return link.close(.frozen) }
+            link.dropQueue(of: circuit)
+            link.send(circuit: circuit, command: .destroy, body: [DestroyReason.unspecified.rawValue])
+        }
+    }
+
+    func linkClosed(_ link: Link, error: LinkError) {
+        let key = ObjectIdentifier(link)
+        self.shared.handshakes.removeAll(from: key)
+        if let dialling = self.dialling.removeValue(forKey: key) {
+            self.shared.registry.diallingFailed(dialling.identity)
+            dialling.promise.fail(error)
+        }
+        guard let table = self.tables[key] else { return }
+        table.isClosed = true
+        if let identity = table.identity { self.shared.registry.retire(key, of: identity) }
+        for entry in table.circuits.values {
+            switch entry {
+            case .previous(let circuit): self.perform(circuit.rules.previousHopGone(), on: circuit)
+            case .next(let circuit): self.end(circuit, telling: .linkLost, destroy: false)
+            }
+        }
+        self.tables[key] = nil
+    }
+}
+
+@available(*, unavailable)
+extension RouterLoop: Sendable {}

@@ -1,0 +1,152 @@
+import DirectoryClient
+package import Logging
+import NIOConcurrencyHelpers
+import NIOCore
+import NIOPosix
+package import OnionAddress
+import OnionCells
+import OnionCrypto
+import OnionDirectory
+import OnionLink
+import ServiceLifecycle
+
+import struct Foundation.Date
+
+/// An onion router: listens for links, relays cells, opens exit streams, and keeps its place in the consensus.
+package final class OnionRouter: Service, Sendable {
+    private let configuration: RouterConfiguration
+    private let logger: Logger
+    private let onListening: @Sendable (Endpoint) -> Void
+    private let onReady: @Sendable () -> Void
+
+    /// - Parameters:
+    ///   - onListening: called once links are accepted.
+    ///   - onReady: called once the OR is in the consensus.
+    package init(
+        configuration: RouterConfiguration, logger: Logger,
+        onListening: @escaping @Sendable (Endpoint) -> Void = { _ in },
+        onReady: @escaping @Sendable () -> Void = {}
+    ) {
+        self.configuration = configuration
+        self.logger = logger
+        self.onListening = onListening
+        self.onReady = onReady
+    }
+
+    /// Run until graceful shutdown or cancellation.
+    ///
+    /// - Throws: ``RouterError`` or `DirectoryConnectionError` for what keeps the OR from starting.
+    package func run() async throws {
+        let group = MultiThreadedEventLoopGroup(numberOfThreads: System.coreCount)
+        let result: Result<Void, any Error>
+        do {
+            try await self.run(on: group)
+            result = .success(())
+        } catch {
+            result = .failure(error)
+        }
+        try? await group.shutdownGracefully()
+        try result.get()
+    }
+
+    private func run(on group: MultiThreadedEventLoopGroup) async throws {
+        let configuration = self.configuration
+        let identity = configuration.identityKey.publicKey
+        let keys = RouterKeyStore(directory: configuration.stateDirectory)
+        let credentials = try LinkCredentials(linkKey: try keys.linkKey())
+        let ring = try keys.onionKeys(now: UInt64(max(0, Date().timeIntervalSince1970)))
+
+        let resolver = try Resolver(servers: configuration.resolvers)
+        defer { resolver.stop() }
+        let view = NetworkView(consensus: nil)
+        let handshakes = HandshakeService(
+            identity: identity, onionKeys: ring.accepted,
+            limits: view.handshakeLimits,
+            threadCount: RouterConfiguration.handshakeThreadCount)
+        let shared = RouterShared(
+            identity: identity, group: group, handshakes: handshakes,
+            connector: ExitConnector(
+                resolver: resolver,
+                gate: ExitGate(
+                    policy: configuration.exitPolicy, ownAddresses: try ExitGate.interfaceAddresses()),
+                directory: configuration.directoryHost, directoryPort: configuration.directoryPort),
+            transport: try LinkTransport(credentials: credentials, limits: view.linkLimits) { observed in
+                NetInfo(unixTime: UInt64(max(0, Date().timeIntervalSince1970)), observedAddress: observed)
+            },
+            view: view)
+        try await shared.start()
+        let listener = try await self.listen(shared, on: group)
+        guard let bound = listener.localAddress.flatMap(Endpoint.init) else { throw RouterError.noListeningAddress }
+        let addresses = [try self.advertised(bound)]
+        self.onListening(bound)
+
+        let directory = RouterDirectory(
+            configuration: configuration, linkKey: credentials.publicKey,
+            dialler: try DirectoryDialler(directoryKey: configuration.directoryKey, credentials: credentials),
+            shared: shared, eventLoop: group.next(), keys: keys, ring: ring, addresses: addresses, logger: self.logger,
+            onReady: self.onReady)
+        let result: Result<Void, any Error>
+        do {
+            try await cancelWhenGracefulShutdown { try await directory.run() }
+            result = .success(())
+        } catch {
+            result = .failure(error)
+        }
+        shared.stopAccepting()
+        try? await listener.close()
+        for loop in shared.loops { loop.run { $0.stop() } }
+        try await handshakes.stop()
+        if case .failure(let error) = result, !(error is CancellationError) { throw error }
+    }
+
+    private func listen(_ shared: RouterShared, on group: MultiThreadedEventLoopGroup) async throws -> any Channel {
+        let open = NIOLockedValueBox(0)
+        do {
+            return try await shared.transport.listen(
+                on: SocketAddress(self.configuration.listen), group: group,
+                admit: { channel in
+                    let isAdmitted = open.withLockedValue { count in
+                        guard count < RouterConfiguration.connectionLimit else { return false }
+                        count += 1
+                        return true
+                    }
+                    if isAdmitted {
+                        channel.closeFuture.whenComplete { _ in open.withLockedValue { $0 -= 1 } }
+                    }
+                    return isAdmitted
+                },
+                owner: { eventLoop in
+                    // Every loop of the group has its part before anything listens.
+                    shared.loop(eventLoop)?.local
+                }
+            ).get()
+        } catch let error as IOError {
+            throw RouterError.cannotListen(self.configuration.listen, errno: error.errnoCode)
+        }
+    }
+
+    /// Where others are told to connect.
+    private func advertised(_ bound: Endpoint) throws -> Endpoint {
+        if let advertised = self.configuration.advertise {
+            return Endpoint(address: advertised.address, port: advertised.port ?? bound.port)
+        }
+        if !bound.address.isUnspecified { return bound }
+        let candidates = try ExitGate.interfaceAddresses()
+            .filter { $0.isIPv4 == bound.address.isIPv4 && SpecialPurpose.isPublicInternet($0) }
+        guard let address = candidates.min() else { throw RouterError.noPublicAddress }
+        return Endpoint(address: address, port: bound.port)
+    }
+}
+
+extension IPAddress {
+    /// 0.0.0.0 or ::.
+    var isUnspecified: Bool { self.bytes.allSatisfy { $0 == 0 } }
+}
+
+/// What keeps an OR from starting, beside the directory.
+package enum RouterError: Error, Equatable, Sendable {
+    case cannotListen(Endpoint, errno: CInt)
+    case noListeningAddress
+    /// Listening everywhere, no interface has a public address, and none was given.
+    case noPublicAddress
+}

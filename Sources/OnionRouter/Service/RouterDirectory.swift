@@ -1,0 +1,177 @@
+import DirectoryClient
+import Logging
+import NIOCore
+import OnionAddress
+import OnionCrypto
+import OnionDirectory
+
+import struct Foundation.Date
+
+/// The OR's standing with the directory server: registers, sends heartbeats, and always has a request for the next
+/// consensus under way. Registers again, with growing pauses, whenever the connection is lost.
+///
+/// - Source: DESIGN §9
+actor RouterDirectory {
+    private let configuration: RouterConfiguration
+    private let linkKey: Ed25519PublicKey
+    private let dialler: DirectoryDialler
+    private let shared: RouterShared
+    private let eventLoop: any EventLoop
+    private let keys: RouterKeyStore
+    /// Where others reach this OR.
+    private let addresses: [Endpoint]
+    private let logger: Logger
+    private let onReady: @Sendable () -> Void
+
+    private var ring: OnionKeyRing
+    private var consensus: Consensus?
+    /// Whether the directory has accepted this OR once: what fails later is tried again.
+    private var wasRegistered = false
+    private var isReady = false
+    private var backoff: JitteredBackoff
+    private var generator = SystemRandomNumberGenerator()
+
+    /// Ends a session, to begin the next with a new onion key.
+    private struct OnionKeyRotated: Error {}
+
+    /// - Parameter onReady: called once, when the OR is in the consensus.
+    init(
+        configuration: RouterConfiguration, linkKey: Ed25519PublicKey, dialler: DirectoryDialler, shared: RouterShared,
+        eventLoop: any EventLoop, keys: RouterKeyStore, ring: OnionKeyRing, addresses: [Endpoint], logger: Logger,
+        onReady: @escaping @Sendable () -> Void
+    ) {
+        self.configuration = configuration
+        self.linkKey = linkKey
+        self.dialler = dialler
+        self.shared = shared
+        self.eventLoop = eventLoop
+        self.keys = keys
+        self.ring = ring
+        self.addresses = addresses
+        self.logger = logger
+        self.onReady = onReady
+        self.backoff = JitteredBackoff(
+            maximum: .milliseconds(Int64(NetworkParameters()[.registrationBackoffMaximum])))
+    }
+
+    /// Run until cancelled.
+    ///
+    /// - Throws: ``DirectoryConnectionError`` if the first registration fails; later failures are tried again.
+    func run() async throws {
+        while true {
+            do {
+                try await self.session()
+            } catch is OnionKeyRotated {
+                continue
+            } catch {
+                try Task.checkCancellation()
+                guard self.wasRegistered else { throw error }
+                self.logger.info("directory connection lost; trying again", metadata: ["error": "\(error)"])
+                try await Task.sleep(for: .nanoseconds(self.backoff.next(using: &self.generator).nanoseconds))
+            }
+        }
+    }
+
+    /// One connection, from registration until it fails.
+    private func session() async throws {
+        try self.rotateOnionKey()
+        let connection = try await self.dialler.connect(
+            host: self.configuration.directoryHost, port: self.configuration.directoryPort, on: self.eventLoop)
+        do {
+            let revision = try await connection.register(try self.descriptor())
+            self.wasRegistered = true
+            self.backoff.reset()
+            self.logger.info("registered with the directory")
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                group.addTask { try await self.sendHeartbeats(over: connection) }
+                group.addTask { try await self.followConsensus(over: connection, listedFrom: revision) }
+                defer { group.cancelAll() }
+                // Both run until they throw.
+                try await group.next()
+            }
+        } catch {
+            await connection.close()
+            throw error
+        }
+    }
+
+    private func sendHeartbeats(over connection: DirectoryConnection) async throws {
+        var counter: UInt64 = 0
+        while true {
+            let interval = self.parameters[.heartbeatInterval]
+            try await Task.sleep(for: .milliseconds(interval))
+            if try self.rotateOnionKey() { throw OnionKeyRotated() }
+            counter += 1
+            _ = try await connection.heartbeat(counter: counter, load: await self.load())
+        }
+    }
+
+    private func followConsensus(over connection: DirectoryConnection, listedFrom revision: UInt64) async throws {
+        while true {
+            let wait = TimeAmount.seconds(Int64(self.parameters[.consensusWait]))
+            guard
+                let new = try await connection.consensus(newerThan: self.consensus?.revision ?? 0, wait: wait)
+            else { continue }
+            try new.acceptance(after: self.consensus, now: Self.unixTime)
+            self.consensus = new
+            self.backoff.update(maximum: .milliseconds(Int64(new.parameters[.registrationBackoffMaximum])))
+            self.shared.publish(NetworkView(consensus: new))
+            // An older list may still name this OR as it was before a restart.
+            guard !self.isReady, new.revision >= revision,
+                new.router(self.configuration.identityKey.publicKey) != nil
+            else { continue }
+            self.isReady = true
+            self.onReady()
+        }
+    }
+
+    private var parameters: NetworkParameters { self.consensus?.parameters ?? NetworkParameters() }
+
+    /// How busy the OR is, rounded so that no one circuit shows.
+    private func load() async -> RouterLoad {
+        var circuits = 0
+        for loop in self.shared.loops {
+            let promise = loop.eventLoop.makePromise(of: Int.self)
+            loop.run { promise.succeed($0.circuitCount) }
+            circuits += (try? await promise.futureResult.get()) ?? 0
+        }
+        return RouterLoad(circuitCount: UInt32(clamping: (circuits + 9) / 10 * 10))
+    }
+
+    @discardableResult
+    private func rotateOnionKey() throws -> Bool {
+        let isChanged = self.ring.rotate(
+            now: Self.unixTime, lifetime: self.parameters[.onionKeyLifetime],
+            overlap: self.parameters[.onionKeyOverlap], make: { X25519PrivateKey() })
+        guard isChanged else { return false }
+        try self.keys.save(self.ring)
+        self.shared.handshakes.rotate(
+            identity: self.configuration.identityKey.publicKey, onionKeys: self.ring.accepted)
+        return true
+    }
+
+    private func descriptor() throws -> SignedDescriptor {
+        let now = Date().timeIntervalSince1970
+        return try RouterDescriptor(
+            identity: self.configuration.identityKey.publicKey,
+            linkKey: self.linkKey,
+            onionKey: self.ring.current.secret.publicKey,
+            onionKeyValidUntil: self.ring.validUntil(
+                lifetime: self.parameters[.onionKeyLifetime], overlap: self.parameters[.onionKeyOverlap]),
+            published: Self.unixTime,
+            // Milliseconds go up with every registration, after a restart too.
+            sequence: UInt64(now * 1000),
+            addresses: self.addresses,
+            nickname: self.configuration.nickname,
+            exitPolicy: self.configuration.exitPolicy,
+            country: self.configuration.country,
+            family: self.configuration.family,
+            bandwidthRate: self.configuration.bandwidthRate,
+            bandwidthBurst: self.configuration.bandwidthRate,
+            software: self.configuration.software,
+            contact: self.configuration.contact
+        ).signed(by: self.configuration.identityKey)
+    }
+
+    private static var unixTime: UInt64 { UInt64(max(0, Date().timeIntervalSince1970)) }
+}

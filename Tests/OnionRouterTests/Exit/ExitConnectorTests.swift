@@ -1,0 +1,117 @@
+import NIOCore
+import NIOPosix
+import OnionAddress
+import OnionCells
+import OnionDirectory
+import Testing
+
+@testable import OnionRouter
+
+@Suite("Exit connector")
+struct ExitConnectorTests {
+    private typealias Refusal = ExitConnector.Refusal
+
+    private static func connector(_ resolver: NameResolver, rules: [String]? = nil, directoryPort: UInt16 = 1) throws
+        -> ExitConnector
+    {
+        ExitConnector(
+            resolver: resolver,
+            gate: ExitGate(policy: try rules.map { try ExitPolicy(parsing: $0) } ?? .standard, ownAddresses: []),
+            directory: "127.0.0.1", directoryPort: directoryPort)
+    }
+
+    private static func listen(on loop: any EventLoop) async throws -> (channel: any Channel, port: UInt16) {
+        let channel = try await ServerBootstrap(group: loop).bind(host: "127.0.0.1", port: 0).get()
+        return (channel, try #require(channel.localAddress.flatMap(Endpoint.init)).port)
+    }
+
+    @Test(
+        "refuses a name that resolves to loopback or other places inside",
+        arguments: ["inward.test", "mixed.test", "127.0.0.1", "::1", "10.1.2.3"])
+    func inwardNames(host: String) async throws {
+        try await withResolver { resolver, loop in
+            let connector = try Self.connector(resolver)
+            let view = try TestNetwork.view()
+            await #expect(throws: Refusal(reason: .exitPolicy)) {
+                try await connector.connect(to: .host(host, port: 80), in: view, on: loop).get()
+            }
+            let resolved = try await connector.resolve(.addresses(of: host), in: view, on: loop).get()
+            #expect(resolved == .failed(.exitPolicy))
+        }
+    }
+
+    @Test("opens nothing for localhost, which no name server knows")
+    func localhost() async throws {
+        try await withResolver { resolver, loop in
+            let connector = try Self.connector(resolver)
+            for host in ["localhost", "localhost.", "LOCALHOST"] {
+                await #expect(throws: Refusal.self) {
+                    try await connector.connect(to: .host(host, port: 80), in: TestNetwork.view(), on: loop).get()
+                }
+            }
+        }
+    }
+
+    @Test("tells why there is no connection")
+    func reasons() async throws {
+        try await withResolver(tryMilliseconds: 100) { resolver, loop in
+            let connector = try Self.connector(resolver, rules: TestNetwork.loopbackPolicy)
+            let view = try TestNetwork.view(allowLoopback: true)
+            let (listener, port) = try await Self.listen(on: loop)
+            try await listener.close()
+            let expected: [(String, EndReason)] = [
+                ("127.0.0.1", .connectionRefused), ("inward.test", .connectionRefused), ("missing.test", .noSuchName),
+                ("broken.test", .resolveFailed), ("silent.test", .resolveFailed), ("8.8.8.8", .exitPolicy),
+            ]
+            for (host, reason) in expected {
+                await #expect(throws: Refusal(reason: reason), "\(host)") {
+                    try await connector.connect(to: .host(host, port: port), in: view, on: loop).get()
+                }
+            }
+        }
+    }
+
+    @Test("connects to the very address that was judged, and says which, with the name's TTL")
+    func connects() async throws {
+        try await withResolver { resolver, loop in
+            let connector = try Self.connector(resolver, rules: TestNetwork.loopbackPolicy)
+            let view = try TestNetwork.view(allowLoopback: true)
+            let (listener, port) = try await Self.listen(on: loop)
+            // Of "two" the first address refuses, the second answers.
+            for (host, ttl) in [("127.0.0.1", 0), ("inward.test", 300), ("two.test", 300)] as [(String, UInt32)] {
+                let connection = try await connector.connect(to: .host(host, port: port), in: view, on: loop).get()
+                #expect(connection.connected == Connected(address: .v4(0x7f00_0001), ttlSeconds: ttl))
+                try await connection.channel.close()
+            }
+            try await listener.close()
+        }
+    }
+
+    @Test("connects to the directory whatever the policy")
+    func directory() async throws {
+        try await withResolver { resolver, loop in
+            let (listener, port) = try await Self.listen(on: loop)
+            let connector = try Self.connector(resolver, rules: [], directoryPort: port)
+            let connection = try await connector.connect(to: .directory, in: TestNetwork.view(), on: loop).get()
+            #expect(connection.channel.remoteAddress?.port == Int(port))
+            try await connection.channel.close()
+            try await listener.close()
+        }
+    }
+
+    @Test("resolves for clients what it would connect to")
+    func resolves() async throws {
+        try await withResolver(tryMilliseconds: 100) { resolver, loop in
+            let connector = try Self.connector(resolver)
+            let view = try TestNetwork.view()
+            let resolved = try await connector.resolve(.addresses(of: "four.test"), in: view, on: loop).get()
+            let address = try #require(IPAddress("93.184.216.34"))
+            #expect(resolved == .answers([.init(.address(address), ttlSeconds: 300)]))
+            let inside = try await connector.resolve(.name(of: .v4(0x7f00_0001)), in: view, on: loop).get()
+            #expect(inside == .failed(.exitPolicy))
+            await #expect(throws: Refusal(reason: .noSuchName)) {
+                try await connector.resolve(.addresses(of: "missing.test"), in: view, on: loop).get()
+            }
+        }
+    }
+}

@@ -1,0 +1,87 @@
+import NIOCore
+import OnionAddress
+import Testing
+
+@testable import OnionRouter
+
+/// The name without NIO's own `Resolver`, for files that import both.
+typealias NameResolver = Resolver
+
+@Suite("Resolver")
+struct ResolverTests {
+    private static let v4 = IPAddress("93.184.216.34")
+    private static let v6 = IPAddress("2606::1")
+
+    @Test("gives the addresses of both families, IPv4 first, and the TTL")
+    func addresses() async throws {
+        try await withResolver { resolver, loop in
+            for (name, expected) in [
+                ("four.test", [Self.v4]), ("six.test", [Self.v6]), ("both.test", [Self.v4, Self.v6]),
+            ] {
+                let answer = try await resolver.addresses(of: name, on: loop).get()
+                #expect(answer.addresses == expected.compactMap { $0 } && answer.ttlSeconds == 300)
+            }
+        }
+    }
+
+    @Test("tells a name that does not exist from name servers that fail")
+    func failures() async throws {
+        try await withResolver(tryMilliseconds: 100) { resolver, loop in
+            for name in ["missing.test", "empty.test"] {
+                await #expect(throws: Resolver.Failure.noSuchName) {
+                    try await resolver.addresses(of: name, on: loop).get()
+                }
+            }
+            for name in ["broken.test", "silent.test"] {
+                await #expect(throws: Resolver.Failure.failed) {
+                    try await resolver.addresses(of: name, on: loop).get()
+                }
+            }
+        }
+    }
+
+    @Test(
+        "fails for what is no name, and never traps",
+        arguments: ["a..b", ".", "\\", "\\400", "a\\", String(repeating: "x", count: 255)])
+    func noNames(name: String) async throws {
+        try await withResolver(tryMilliseconds: 100) { resolver, loop in
+            await #expect(throws: Resolver.Failure.self) { try await resolver.addresses(of: name, on: loop).get() }
+        }
+    }
+
+    @Test("looks five hundred names up at once, each with its own answer")
+    func many() async throws {
+        try await withResolver { resolver, loop in
+            let futures = (0..<500).map { resolver.addresses(of: "n\($0).test", on: loop) }
+            for (number, future) in futures.enumerated() {
+                let answer = try await future.get()
+                #expect(answer.addresses == [.v4(93 << 24 | 184 << 16 | UInt32(number))])
+            }
+        }
+    }
+
+    @Test("takes as many at once as its limit, and is free again afterwards")
+    func limit() async throws {
+        try await withResolver(tryMilliseconds: 300) { resolver, loop in
+            let futures = (0..<Resolver.pendingLimit).map { _ in resolver.addresses(of: "silent.test", on: loop) }
+            await #expect(throws: Resolver.Failure.busy) {
+                try await resolver.addresses(of: "four.test", on: loop).get()
+            }
+            for future in futures { await #expect(throws: Resolver.Failure.failed) { try await future.get() } }
+            let answer = try await resolver.addresses(of: "four.test", on: loop).get()
+            #expect(answer.addresses.count == 1)
+        }
+    }
+
+    @Test("ends what is under way when it is stopped, and takes nothing after")
+    func stop() async throws {
+        try await withResolver(tryMilliseconds: 10_000) { resolver, loop in
+            let future = resolver.addresses(of: "silent.test", on: loop)
+            resolver.stop()
+            await #expect(throws: Resolver.Failure.stopped) { try await future.get() }
+            await #expect(throws: Resolver.Failure.stopped) {
+                try await resolver.addresses(of: "four.test", on: loop).get()
+            }
+        }
+    }
+}

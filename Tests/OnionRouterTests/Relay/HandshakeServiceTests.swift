@@ -1,0 +1,99 @@
+import NIOConcurrencyHelpers
+import NIOCore
+import NIOPosix
+import OnionCrypto
+import Testing
+
+@testable import OnionRouter
+
+@Suite("Handshake service")
+struct HandshakeServiceTests {
+    private static let identity = Ed25519PrivateKey().publicKey
+    private static let onionKey = X25519PrivateKey()
+
+    private static func service(total: Int = 100, perLink: Int = 100, keys: [X25519PrivateKey] = [onionKey])
+        -> HandshakeService
+    {
+        HandshakeService(
+            identity: identity, onionKeys: keys,
+            limits: .init(total: total, perLink: perLink, patience: .seconds(60)), threadCount: 1)
+    }
+
+    private final class Key {}
+    private let link = Key()
+
+    private func answer(_ service: HandshakeService, _ create: [UInt8]) async -> HandshakeService.Answer? {
+        await withCheckedContinuation { continuation in
+            service.answer(create, from: ObjectIdentifier(self.link)) { continuation.resume(returning: $0) }
+        }
+    }
+
+    @Test("answers what is meant for it, with either key")
+    func answers() async throws {
+        let old = X25519PrivateKey()
+        let service = Self.service(keys: [Self.onionKey, old])
+        for key in [Self.onionKey, old] {
+            let client = CircuitHandshake.Client(identity: Self.identity, onionKey: key.publicKey)
+            let created = try #require(await self.answer(service, client.create)).created
+            #expect(throws: Never.self) { try client.complete(created: created) }
+        }
+        // From the next rotation on, the old one is no key any more.
+        service.rotate(identity: Self.identity, onionKeys: [Self.onionKey])
+        let late = CircuitHandshake.Client(identity: Self.identity, onionKey: old.publicKey)
+        #expect(await self.answer(service, late.create) == nil)
+        try await service.stop()
+    }
+
+    @Test("says nothing to what is not meant for it")
+    func refusals() async throws {
+        let service = Self.service()
+        let wrong = [
+            CircuitHandshake.Client(identity: Ed25519PrivateKey().publicKey, onionKey: Self.onionKey.publicKey).create,
+            CircuitHandshake.Client(identity: Self.identity, onionKey: X25519PrivateKey().publicKey).create,
+            [], [UInt8](repeating: 0, count: CircuitHandshake.createByteCount),
+        ]
+        for create in wrong { #expect(await self.answer(service, create) == nil) }
+        try await service.stop()
+    }
+
+    @Test("takes as many as its limits, of all links and of one, and refuses the next at once")
+    func bounded() async throws {
+        let service = Self.service(total: 3, perLink: 2)
+        let create = CircuitHandshake.Client(identity: Self.identity, onionKey: Self.onionKey.publicKey).create
+        let (first, second) = (Key(), Key())
+        // The only thread is held in the first answer until the test lets go.
+        let gate = ConditionLock(value: 0)
+        service.answer(create, from: ObjectIdentifier(first)) { _ in
+            gate.lock(whenValue: 0)
+            gate.unlock(withValue: 1)
+            gate.lock(whenValue: 2)
+            gate.unlock()
+        }
+        gate.lock(whenValue: 1)
+        gate.unlock()
+        let answered = NIOLockedValueBox((waiting: 0, refused: 0))
+        let done = MultiThreadedEventLoopGroup.singleton.any().makePromise(of: Void.self)
+        func ask(_ link: Key) {
+            service.answer(create, from: ObjectIdentifier(link)) { answer in
+                let waiting = answered.withLockedValue { counts in
+                    if answer == nil { counts.refused += 1 } else { counts.waiting += 1 }
+                    return counts.waiting
+                }
+                if waiting == 3 { done.succeed() }
+            }
+        }
+        ask(first)
+        ask(first)
+        #expect(answered.withLockedValue { $0.refused } == 0)
+        ask(first)
+        #expect(answered.withLockedValue { $0.refused } == 1)
+        ask(second)
+        #expect(answered.withLockedValue { $0.refused } == 1)
+        ask(second)
+        #expect(answered.withLockedValue { $0.refused } == 2)
+        gate.lock()
+        gate.unlock(withValue: 2)
+        try await done.futureResult.get()
+        try await service.stop()
+    }
+}
