@@ -36,6 +36,7 @@ let package = Package(
         .library(name: "OnionCircuits", targets: ["OnionCircuits"]),
         // For Benchmarks.
         .library(name: "OnionLink", targets: ["OnionLink"]),
+        .library(name: "OnionClient", targets: ["OnionClient"]),
         .executable(name: "thor-keys", targets: ["thor-keys"]),
         .executable(name: "thor-directory", targets: ["thor-directory"]),
         .executable(name: "thor-router", targets: ["thor-router"]),
@@ -116,6 +117,14 @@ let package = Package(
             ],
             swiftSettings: houseRules),
         .target(
+            name: "OnionClient",
+            dependencies: [
+                "OnionAddress",
+                "DirectoryClient", "OnionCells", "OnionCircuits", "OnionCrypto", "OnionDirectory", "OnionLink",
+                "OnionStreams", deque, lifecycle, logging, metrics, nioCore, nioPosix,
+            ],
+            swiftSettings: houseRules),
+        .target(
             name: "ThorDaemon",
             dependencies: ["OnionAddress", "OnionCrypto", argumentParser, lifecycle, logging, nioCore, unixSignals],
             swiftSettings: houseRules),
@@ -181,6 +190,14 @@ let package = Package(
                 "OnionAddress",
                 "DirectoryClient", "OnionCells", "OnionCircuits", "OnionCrypto", "OnionDirectory", "OnionLink",
                 "OnionRouter", "OnionStreams", nioCore, nioPosix,
+            ],
+            swiftSettings: houseRules),
+        .testTarget(
+            name: "OnionClientTests",
+            dependencies: [
+                "OnionAddress", "OnionCells", "OnionCircuits", "OnionClient", "OnionCrypto", "OnionDirectory",
+                "OnionLink",
+                "OnionStreams", logging, nioCore, nioPosix,
             ],
             swiftSettings: houseRules),
         .testTarget(

@@ -1,0 +1,91 @@
+/// What a client is doing at this moment: progress, guard and circuits, but no destinations and no ids.
+///
+/// It tells which ORs the user goes through, so it is only for the user: it is never logged.
+public struct ClientStatus: Codable, Equatable, Sendable {
+    public var progress: ClientProgress
+    /// The routers that streams can leave by, whatever their port.
+    public var exits: [Hop]
+    /// The consensus in use; nil before there is one.
+    public var consensus: Consensus?
+    /// The guard that circuits begin at; nil before one has been chosen.
+    public var `guard`: Hop?
+    /// All circuits that are open or being built, oldest first.
+    public var circuits: [Circuit]
+    /// Circuits built, and circuits that failed while being built, since the start.
+    public var builtCircuitCount: UInt64
+    public var failedCircuitCount: UInt64
+    /// Streams open now.
+    public var openStreamCount: Int
+
+    public init(
+        progress: ClientProgress, exits: [Hop] = [], consensus: Consensus? = nil, guard: Hop? = nil,
+        circuits: [Circuit] = [],
+        builtCircuitCount: UInt64 = 0, failedCircuitCount: UInt64 = 0, openStreamCount: Int = 0
+    ) {
+        self.progress = progress
+        self.exits = exits
+        self.consensus = consensus
+        self.guard = `guard`
+        self.circuits = circuits
+        self.builtCircuitCount = builtCircuitCount
+        self.failedCircuitCount = failedCircuitCount
+        self.openStreamCount = openStreamCount
+    }
+
+    /// The consensus in use.
+    public struct Consensus: Codable, Equatable, Sendable {
+        public var revision: UInt64
+        public var routerCount: Int
+        /// End of validity, in Unix seconds.
+        public var validUntil: UInt64
+
+        public init(revision: UInt64, routerCount: Int, validUntil: UInt64) {
+            self.revision = revision
+            self.routerCount = routerCount
+            self.validUntil = validUntil
+        }
+    }
+
+    /// One OR of a path.
+    public struct Hop: Codable, Equatable, Sendable {
+        /// The identity, in unpadded base64url.
+        public var fingerprint: String
+        public var nickname: String
+        /// `address:port` of the OR.
+        public var address: String
+        /// Two letters, or empty.
+        public var country: String
+
+        public init(fingerprint: String, nickname: String, address: String, country: String = "") {
+            self.fingerprint = fingerprint
+            self.nickname = nickname
+            self.address = address
+            self.country = country
+        }
+    }
+
+    /// One circuit.
+    public struct Circuit: Codable, Equatable, Sendable {
+        public enum State: String, Codable, Sendable {
+            /// Not all hops answered yet.
+            case building
+            /// Takes new streams.
+            case open
+            /// Takes no new streams; the ones it has go on.
+            case retiring
+        }
+        public var state: State
+        /// In path order; for a circuit that is being built, the path it is to have.
+        public var hops: [Hop]
+        public var ageSeconds: Double
+        /// Streams open on it now.
+        public var streamCount: Int
+
+        public init(state: State, hops: [Hop], ageSeconds: Double, streamCount: Int) {
+            self.state = state
+            self.hops = hops
+            self.ageSeconds = ageSeconds
+            self.streamCount = streamCount
+        }
+    }
+}

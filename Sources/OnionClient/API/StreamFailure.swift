@@ -1,0 +1,23 @@
+public import OnionCells
+
+/// Why a stream or a look-up came to nothing.
+public enum StreamFailure: Error, Equatable, Sendable {
+    /// The exit said why.
+    case ended(EndReason)
+    /// No circuit could be built, or every circuit that was tried died, within the patience for a request.
+    case noCircuit
+    /// The request cannot be sent at all: the host is empty, too long or holds a NUL, or the port is 0.
+    case invalidRequest
+    /// No exit of the consensus allows this port.
+    case noExitAllows(port: UInt16)
+    /// No exit of the consensus is as wished, in particular none in that country.
+    case noExitMeets(ExitWish)
+    /// The application's words begin like a wish for an exit, and cannot be read as one.
+    case wishNotUnderstood
+    /// The user wants no destinations by address.
+    case addressRefused
+    /// The client cannot build circuits yet; the text says what it waits on.
+    case notReady(String)
+    /// The client is stopping.
+    case shuttingDown
+}

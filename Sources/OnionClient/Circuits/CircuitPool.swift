@@ -1,0 +1,329 @@
+import NIOCore
+import OnionCrypto
+import OnionDirectory
+
+/// Which circuit serves which request, which are built ahead, and when one is let go. Pure: it holds names, not circuits.
+///
+///                 pathDrawn, circuitOpened        first stream            lifetime, ids spent, retire
+///     building ───────────────────────▶ open, clean ──────────▶ open, isolated ──────▶ retiring ── no streams ──▶ closed
+///        └─ circuitFailed, pathImpossible ──▶ gone                  (any) circuitDied ──▶ gone
+///
+/// Report events as they happen, then call ``advance(now:)`` and do what it says. It returns a list, as one event (a
+/// circuit that is ready) may serve many requests.
+///
+/// - Invariant: a circuit that carried, or was built for, one isolation key never serves another.
+/// - Source: DESIGN §10 *Isolation*, *Circuits are built ahead of need*
+struct CircuitPool: Sendable {
+    /// A circuit's name; never used twice.
+    struct CircuitKey: Hashable, Sendable, Comparable {
+        let rawValue: UInt64
+        static func < (left: Self, right: Self) -> Bool { left.rawValue < right.rawValue }
+    }
+    /// A request's name; never used twice.
+    struct RequestKey: Hashable, Sendable { let rawValue: UInt64 }
+
+    enum Action: Equatable, Sendable {
+        /// Open the request's stream on the circuit.
+        case attach(RequestKey, to: CircuitKey)
+        /// Draw a path and build it: ``pathDrawn(_:exit:)`` or ``pathImpossible(_:)`` follows at once.
+        case build(CircuitKey, CircuitWish, excluding: Set<Ed25519PublicKey>)
+        /// Close a circuit without streams.
+        case close(CircuitKey)
+        /// The request has waited too long.
+        case giveUp(RequestKey)
+    }
+
+    struct Rules: Sendable {
+        var limits = OnionClient.Limits()
+        /// What is built ahead for before anybody has asked for anything.
+        var defaultWishes = [CircuitWish.port(443), CircuitWish.port(80)]
+        /// For how long after its first stream a circuit takes new ones.
+        var lifetime = TimeAmount.minutes(10)
+        /// Streams at once on one circuit.
+        var streamsPerCircuit = 256
+    }
+
+    enum Phase: Equatable, Sendable { case building, open, retiring }
+
+    private struct Entry: Sendable {
+        var phase: Phase
+        let wish: CircuitWish
+        let excluded: Set<Ed25519PublicKey>
+        var exit: ConsensusRouter?
+        /// Whose streams it carries, or is to carry.
+        var isolation: IsolationKey?
+        /// Begin of the build, or when it opened.
+        var since: NIODeadline
+        var firstUsedAt: NIODeadline?
+        var lastUsedAt: NIODeadline
+        var streamCount = 0
+        var carriedCount = 0
+    }
+
+    private struct Demand: Hashable, Sendable {
+        let wish: CircuitWish
+        let isolation: IsolationKey
+        let excluded: Set<Ed25519PublicKey>
+    }
+
+    private struct Request: Sendable {
+        let key: RequestKey
+        let demand: Demand
+        let deadline: NIODeadline
+    }
+
+    var rules: Rules
+    private var entries: [CircuitKey: Entry] = [:]
+    /// In order of arrival.
+    private var requests: [Request] = []
+    private var nextKey: UInt64 = 0
+    private var recentWishes: [CircuitWish: NIODeadline] = [:]
+    /// Wishes that this consensus cannot meet; nothing is built ahead for them.
+    private var impossibleWishes: Set<CircuitWish> = []
+    private var consecutiveFailureCount = 0
+    private var notBefore: NIODeadline?
+    private var mayBuild = false
+
+    /// Failed builds in a row that are answered at once by another; from then on a pause doubles from 100 ms.
+    static let failuresWithoutPause = 3
+    static let longestPause = TimeAmount.seconds(10)
+
+    init(rules: Rules) { self.rules = rules }
+
+    // MARK: Facts
+
+    var waitingRequestCount: Int { self.requests.count }
+    var circuitKeys: [CircuitKey] { self.entries.keys.sorted() }
+    func phase(of key: CircuitKey) -> Phase? { self.entries[key]?.phase }
+    func streamCount(of key: CircuitKey) -> Int { self.entries[key]?.streamCount ?? 0 }
+    var openCircuitCount: Int { self.entries.values.count { $0.phase == .open } }
+    /// How many builds in a row have failed.
+    var failureCount: Int { self.consecutiveFailureCount }
+    private var buildingCount: Int { self.entries.values.count { $0.phase == .building } }
+
+    // MARK: Requests
+
+    /// Somebody wants a circuit.
+    ///
+    /// - Parameters:
+    ///   - excluded: exits that have refused this request.
+    ///   - deadline: the end of the request's patience.
+    /// - Returns: nil when too many wait already.
+    mutating func requestAdded(
+        _ wish: CircuitWish, isolation: IsolationKey, excluded: Set<Ed25519PublicKey> = [], deadline: NIODeadline,
+        now: NIODeadline
+    ) -> RequestKey? {
+        guard self.requests.count < self.rules.limits.waitingRequestCount else { return nil }
+        let key = RequestKey(rawValue: self.makeKey())
+        // The directory is asked seldom, and a pinned exit is one person's wish of the moment.
+        if wish.lastHop != .directory, wish.exit == nil { self.recentWishes[wish] = now }
+        self.requests.append(
+            Request(
+                key: key, demand: Demand(wish: wish, isolation: isolation, excluded: excluded), deadline: deadline))
+        return key
+    }
+
+    // MARK: Circuits
+
+    /// The path of a circuit that is being built is known.
+    mutating func pathDrawn(_ key: CircuitKey, exit: ConsensusRouter) { self.entries[key]?.exit = exit }
+
+    /// There is no path as wished in this consensus.
+    ///
+    /// - Returns: the requests that wait for just such a path; they are forgotten.
+    mutating func pathImpossible(_ key: CircuitKey) -> [RequestKey] {
+        guard let entry = self.entries.removeValue(forKey: key) else { return [] }
+        if entry.excluded.isEmpty { self.impossibleWishes.insert(entry.wish) }
+        let isLost = { (request: Request) in
+            request.demand.wish == entry.wish && request.demand.excluded == entry.excluded
+        }
+        let lost = self.requests.filter(isLost).map(\.key)
+        self.requests.removeAll(where: isLost)
+        return lost
+    }
+
+    /// A circuit is complete.
+    mutating func circuitOpened(_ key: CircuitKey, now: NIODeadline) {
+        self.consecutiveFailureCount = 0
+        self.notBefore = nil
+        guard var entry = self.entries[key], entry.phase == .building else { return }
+        entry.phase = .open
+        entry.since = now
+        self.entries[key] = entry
+    }
+
+    /// A circuit ended, complete or not; its requests and streams are the caller's to bring back.
+    mutating func circuitEnded(_ key: CircuitKey, now: NIODeadline) {
+        guard let entry = self.entries.removeValue(forKey: key), entry.phase == .building else { return }
+        self.consecutiveFailureCount += 1
+        let beyond = self.consecutiveFailureCount - Self.failuresWithoutPause
+        guard beyond > 0 else { return }
+        let pause = TimeAmount.milliseconds(50 << Int64(min(beyond, 10)))
+        self.notBefore = now + min(pause, Self.longestPause)
+    }
+
+    /// A stream that was attached is over.
+    mutating func streamClosed(on key: CircuitKey, now: NIODeadline) {
+        guard var entry = self.entries[key] else { return }
+        entry.streamCount = max(0, entry.streamCount - 1)
+        entry.lastUsedAt = now
+        self.entries[key] = entry
+    }
+
+    /// Let a circuit take no new streams.
+    mutating func retire(_ key: CircuitKey) { self.entries[key]?.phase = .retiring }
+
+    /// Let no circuit of now take new streams: a new identity is wanted.
+    mutating func retireAll() { for key in self.entries.keys { self.entries[key]?.phase = .retiring } }
+
+    /// There is another consensus: what was impossible may be possible.
+    mutating func consensusChanged() { self.impossibleWishes = [] }
+
+    /// Nothing speaks against building at once: a guard can be reached again.
+    mutating func pauseOver() {
+        self.consecutiveFailureCount = 0
+        self.notBefore = nil
+    }
+
+    // MARK: Decisions
+
+    /// Decide what is to be done now. Call after events, and now and then.
+    ///
+    /// - Parameter mayBuild: whether there is a consensus, and a guard that can be reached.
+    /// - Complexity: O(requests + different demands × circuits).
+    mutating func advance(now: NIODeadline, mayBuild: Bool) -> [Action] {
+        var actions: [Action] = []
+        self.mayBuild = mayBuild
+        self.letGo(now, &actions)
+        self.serve(now, &actions)
+        if mayBuild { self.buildAhead(now, &actions) }
+        return actions
+    }
+
+    private mutating func letGo(_ now: NIODeadline, _ actions: inout [Action]) {
+        for (key, entry) in self.entries {
+            if entry.phase == .open, self.isWornOut(entry, now) { self.entries[key]?.phase = .retiring }
+            if self.entries[key]?.phase == .retiring, entry.streamCount == 0 {
+                self.entries[key] = nil
+                actions.append(.close(key))
+            }
+        }
+    }
+
+    private func isWornOut(_ entry: Entry, _ now: NIODeadline) -> Bool {
+        if entry.carriedCount >= self.rules.limits.carriedStreamsPerCircuit { return true }
+        if let firstUsedAt = entry.firstUsedAt { return now - firstUsedAt >= self.rules.lifetime }
+        return now - entry.since >= self.rules.limits.unusedCircuitAge
+    }
+
+    private mutating func serve(_ now: NIODeadline, _ actions: inout [Action]) {
+        guard !self.requests.isEmpty else { return }
+        var stuck: Set<Demand> = []
+        var waiting: [Request] = []
+        for request in self.requests {
+            if request.deadline <= now {
+                actions.append(.giveUp(request.key))
+            } else if stuck.contains(request.demand) {
+                waiting.append(request)
+            } else if let key = self.openCircuit(for: request.demand) {
+                self.use(key, by: request.demand.isolation, now)
+                actions.append(.attach(request.key, to: key))
+            } else {
+                stuck.insert(request.demand)
+                waiting.append(request)
+                self.see(to: request.demand, now, &actions)
+            }
+        }
+        self.requests = waiting
+    }
+
+    /// The circuit for a demand: one that has its isolation already rather than a clean one.
+    private func openCircuit(for demand: Demand) -> CircuitKey? {
+        var clean: CircuitKey?
+        var own: CircuitKey?
+        for (key, entry) in self.entries where entry.phase == .open && self.suits(entry, demand) {
+            guard entry.streamCount < self.rules.streamsPerCircuit else { continue }
+            // The youngest of one's own, the oldest of the clean: so it is always the same one, and each gets its turn.
+            if entry.isolation != nil {
+                own = max(own ?? key, key)
+            } else {
+                clean = min(clean ?? key, key)
+            }
+        }
+        return own ?? clean
+    }
+
+    private func suits(_ entry: Entry, _ demand: Demand) -> Bool {
+        guard let exit = entry.exit, entry.isolation == nil || entry.isolation == demand.isolation else { return false }
+        return demand.wish.isMet(by: exit) && !demand.excluded.contains(exit.identity)
+    }
+
+    private mutating func use(_ key: CircuitKey, by isolation: IsolationKey, _ now: NIODeadline) {
+        guard var entry = self.entries[key] else { return }
+        entry.isolation = isolation
+        entry.firstUsedAt = entry.firstUsedAt ?? now
+        entry.lastUsedAt = now
+        entry.streamCount += 1
+        entry.carriedCount += 1
+        self.entries[key] = entry
+    }
+
+    /// See to it that a circuit for the demand is under construction: one that is being built for it, one that was
+    /// being built ahead, or a new one.
+    private mutating func see(to demand: Demand, _ now: NIODeadline, _ actions: inout [Action]) {
+        var ahead: CircuitKey?
+        for (key, entry) in self.entries where entry.phase == .building && self.suits(entry, demand) {
+            guard now - entry.since < self.rules.limits.slowBuildAfter else { continue }
+            if entry.isolation != nil { return }
+            ahead = min(ahead ?? key, key)
+        }
+        if let ahead {
+            self.entries[ahead]?.isolation = demand.isolation
+        } else {
+            self.build(demand.wish, for: demand.isolation, excluding: demand.excluded, now, &actions)
+        }
+    }
+
+    private mutating func buildAhead(_ now: NIODeadline, _ actions: inout [Action]) {
+        self.recentWishes = self.recentWishes.filter { now - $0.value < self.rules.limits.wishMemory }
+        for wish in self.rules.defaultWishes + self.recentWishes.keys where !self.impossibleWishes.contains(wish) {
+            let have = self.entries.values.count { entry in
+                guard entry.phase != .retiring, entry.isolation == nil else { return false }
+                // One whose path is still to be drawn counts as what it was meant for.
+                return entry.exit.map(wish.isMet) ?? (entry.wish == wish)
+            }
+            guard have < self.rules.limits.cleanCircuitCount else { continue }
+            // One at a time: the path of each decides whether it serves the next wish, too.
+            return self.build(wish, for: nil, excluding: [], now, &actions)
+        }
+    }
+
+    private mutating func build(
+        _ wish: CircuitWish, for isolation: IsolationKey?, excluding: Set<Ed25519PublicKey>, _ now: NIODeadline,
+        _ actions: inout [Action]
+    ) {
+        guard self.mayBuild, self.notBefore.map({ $0 <= now }) ?? true,
+            self.buildingCount < self.rules.limits.concurrentBuildCount
+        else { return }
+        if self.entries.count >= self.rules.limits.circuitCount {
+            // Nothing makes way for a circuit that nobody waits for.
+            guard isolation != nil, let idle = self.longestIdle() else { return }
+            self.entries[idle] = nil
+            actions.append(.close(idle))
+        }
+        let key = CircuitKey(rawValue: self.makeKey())
+        self.entries[key] = Entry(
+            phase: .building, wish: wish, excluded: excluding, isolation: isolation, since: now, lastUsedAt: now)
+        actions.append(.build(key, wish, excluding: excluding))
+    }
+
+    private func longestIdle() -> CircuitKey? {
+        self.entries.filter { $0.value.phase == .open && $0.value.streamCount == 0 }
+            .min { $0.value.lastUsedAt < $1.value.lastUsedAt }?.key
+    }
+
+    private mutating func makeKey() -> UInt64 {
+        self.nextKey += 1
+        return self.nextKey
+    }
+}

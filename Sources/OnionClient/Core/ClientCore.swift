@@ -1,0 +1,464 @@
+import DirectoryClient
+import Logging
+import NIOCore
+import OnionCells
+import OnionCircuits
+import OnionCrypto
+import OnionDirectory
+import OnionLink
+import OnionStreams
+
+/// All of a client that is on its event loop: joins pool, guards, circuits and requests.
+///
+/// Decisions are ``CircuitPool``'s, ``GuardSample``'s and ``StreamRetry``'s; here they are carried out. What changes is
+/// reported to the pool, and a *turn* at the end of the loop's turn does what the pool then wants.
+///
+/// Lives on the client's event loop.
+final class ClientCore {
+    let eventLoop: any EventLoop
+    let configuration: OnionClient.Configuration
+    let logger: Logger
+    let board: ProgressBoard
+    private let onAlarm: @Sendable (ClientAlarm) -> Void
+    /// Whether circuits have failed in a way that a newer consensus may cure.
+    private var hasTrouble = false
+    private let sampleFile: GuardSampleFile
+
+    // What the directory said.
+    private(set) var consensus: Consensus?
+    private(set) var assignment = PathAssignment(secret: SecureRandom.bytes32())
+    private var settings = ClientCircuit.Settings(NetworkParameters())
+
+    // Guards.
+    private var sample = GuardSample()
+    private var links: GuardLinks?
+    private var guardStrikes: [Ed25519PublicKey: Int] = [:]
+
+    // Circuits.
+    var pool: CircuitPool
+    private(set) var circuits: [CircuitPool.CircuitKey: ClientCircuit] = [:]
+    private var suspects: [Ed25519PublicKey: NIODeadline] = [:]
+    private var refusals: RefusalMemory
+    private let padding = PaddingSourceBox()
+    private(set) var builtCount: UInt64 = 0
+    private(set) var failedCount: UInt64 = 0
+    private(set) var lastReadyAt = NIODeadline.now()
+
+    // Requests.
+    private var waiting: [CircuitPool.RequestKey: PendingRequest] = [:]
+    private var trying: [CircuitPool.CircuitKey: [ObjectIdentifier: PendingRequest]] = [:]
+
+    private var ticker: RepeatedTask?
+    private var isTurnScheduled = false
+    private(set) var isShutDown = false
+
+    static let tickInterval = TimeAmount.milliseconds(250)
+    /// Builds in a row that a guard leaves unanswered before it counts as unreachable.
+    static let guardStrikeLimit = 3
+
+    init(
+        eventLoop: any EventLoop, configuration: OnionClient.Configuration, board: ProgressBoard, logger: Logger,
+        onAlarm: @escaping @Sendable (ClientAlarm) -> Void = { _ in }
+    ) {
+        self.eventLoop = eventLoop
+        self.configuration = configuration
+        self.board = board
+        self.onAlarm = onAlarm
+        self.logger = logger
+        self.sampleFile = GuardSampleFile(
+            stateDirectory: configuration.stateDirectory, directoryKey: configuration.directoryKey)
+        self.refusals = RefusalMemory(
+            age: configuration.limits.refusalMemory, limit: configuration.limits.refusalMemoryCount)
+        let ahead = [443, 80].map { CircuitWish.port($0, exit: configuration.exit) }
+        self.pool = CircuitPool(
+            rules: CircuitPool.Rules(limits: configuration.limits, defaultWishes: ahead))
+    }
+
+    var limits: OnionClient.Limits { self.configuration.limits }
+
+    /// Whether circuits have failed, since this was last asked, in a way that a newer consensus may cure.
+    func takeTrouble() -> Bool {
+        defer { self.hasTrouble = false }
+        return self.hasTrouble
+    }
+
+    /// Begin to live: nothing happens before.
+    func start(dial: @escaping GuardLink.Dial) {
+        self.links = GuardLinks(
+            eventLoop: self.eventLoop, timeLimit: self.limits.guardLinkTimeLimit, dial: dial, owner: self)
+        do {
+            self.sample = try self.sampleFile.load() ?? GuardSample()
+        } catch {
+            self.onAlarm(.guardsNotReadable(reason: "\(error)"))
+        }
+        let bound = NIOLoopBound(self, eventLoop: self.eventLoop)
+        self.ticker = self.eventLoop.scheduleRepeatedTask(
+            initialDelay: Self.tickInterval, delay: Self.tickInterval
+        ) { _ in bound.value.tick() }
+    }
+
+    /// End everything at once.
+    func shutDown() {
+        guard !self.isShutDown else { return }
+        self.isShutDown = true
+        self.ticker?.cancel()
+        for request in self.waiting.values { request.fail(.shuttingDown) }
+        self.waiting = [:]
+        let trying = self.trying.values.flatMap(\.values)
+        self.trying = [:]
+        for request in trying {
+            request.endAttempt()
+            request.fail(.shuttingDown)
+        }
+        for circuit in self.circuits.values { circuit.close() }
+        self.circuits = [:]
+        self.links?.closeAll()
+    }
+
+    private func tick() {
+        let now = NIODeadline.now()
+        for circuit in self.circuits.values { circuit.tick(now: now) }
+        self.suspects = self.suspects.filter { $0.value > now }
+        for identity in self.sample.probesDue(isListed: self.isListedGuard, now: now) {
+            if let router = self.consensus?.router(identity) { self.links?.probe(router) }
+        }
+        self.turn()
+    }
+
+    // MARK: The directory's word
+
+    /// Work from this consensus from now on. It has been verified and accepted.
+    func adopt(_ consensus: Consensus) {
+        guard !self.isShutDown else { return }
+        self.consensus = consensus
+        self.settings = ClientCircuit.Settings(consensus.parameters)
+        self.links?.limits = LinkLimits(consensus.parameters)
+        self.pool.rules.lifetime = .seconds(Int64(consensus.parameters[.circuitLifetime]))
+        self.pool.rules.streamsPerCircuit = consensus.parameters[.streamsPerCircuit]
+        self.pool.consensusChanged()
+        self.pool.pauseOver()
+        self.updateSample(consensus)
+        for (key, circuit) in self.circuits
+        where !circuit.path.allSatisfy({ consensus.router($0.identity) != nil }) {
+            // A router that is gone takes the circuit with it sooner or later; no new stream should be there then.
+            self.pool.retire(key)
+        }
+        self.board.report(.connectingToGuard)
+        self.logger.info(
+            "consensus adopted",
+            metadata: [
+                "consensus.revision": "\(consensus.revision)", "consensus.routers": "\(consensus.routers.count)",
+            ])
+        self.setNeedsTurn()
+    }
+
+    func adopt(_ ticket: PathTicket, for secret: Bytes32) { self.assignment.adopt(ticket, for: secret) }
+
+    private func updateSample(_ consensus: Consensus) {
+        let before = self.sample
+        let unixTime = WallClock.now
+        let vacancies = self.sample.consensusChanged(
+            size: consensus.parameters[.guardSampleSize], isListed: self.isListedGuard, unixTime: unixTime, now: .now())
+        if vacancies > 0 {
+            let seed = PathSeed.deriveGuardSample(secret: SecureRandom.bytes32(), consensusDigest: consensus.digest)
+            let drawn = drawGuardSample(
+                consensus: consensus, seed: seed, count: vacancies, existing: Set(self.sample.identities))
+            self.sample.add(drawn, unixTime: unixTime)
+        }
+        guard self.sample.members != before.members else { return }
+        do {
+            // A few hundred bytes, when a guard comes or goes: not worth another thread.
+            try self.sampleFile.save(self.sample)
+        } catch {
+            self.onAlarm(.guardsNotSaved(reason: "\(error)"))
+        }
+    }
+
+    private func isListedGuard(_ identity: Ed25519PublicKey) -> Bool {
+        self.consensus?.router(identity)?.flags.contains(.guard) ?? false
+    }
+
+    /// The guards that circuits may begin at now, preferred first.
+    var usableGuards: [Ed25519PublicKey] { self.sample.usable(isListed: self.isListedGuard) }
+
+    // MARK: Requests
+
+    /// Take up a request; it is answered by its promise.
+    func add(_ request: PendingRequest) {
+        guard !self.isShutDown else { return request.fail(.shuttingDown) }
+        // Told at once, and not only when it comes to a draw.
+        if request.wish.isChoosy, let consensus, !consensus.routers.contains(where: request.wish.isMet) {
+            return request.fail(self.impossible(request.wish))
+        }
+        let key = self.pool.requestAdded(
+            request.wish, isolation: request.isolation, excluded: request.excluded.union(request.avoided),
+            deadline: request.deadline,
+            now: .now())
+        guard let key else { return request.fail(.ended(.resourceLimit)) }
+        self.waiting[key] = request
+        self.setNeedsTurn()
+    }
+
+    private func attach(_ key: CircuitPool.RequestKey, to circuitKey: CircuitPool.CircuitKey) {
+        guard let request = self.waiting.removeValue(forKey: key) else { return }
+        guard let circuit = self.circuits[circuitKey], let exit = circuit.path.last,
+            request.begin(
+                on: circuit, exit: exit.identity, timeLimit: self.limits.attemptTimeLimit, eventLoop: self.eventLoop)
+        else {
+            self.pool.retire(circuitKey)
+            self.pool.streamClosed(on: circuitKey, now: .now())
+            return self.add(request)
+        }
+        self.trying[circuitKey, default: [:]][ObjectIdentifier(request)] = request
+    }
+
+    /// Take up a request that is new.
+    func addNew(_ request: PendingRequest) {
+        if let place = request.place { request.avoided = self.refusals.exits(for: place, now: .now()) }
+        self.add(request)
+    }
+
+    /// Let nothing of now be seen in what comes: no circuit of now carries a new stream, and refusals are forgotten.
+    func newIdentity() {
+        self.pool.retireAll()
+        self.refusals.forgetAll()
+        self.setNeedsTurn()
+    }
+
+    /// The exit could not connect to the destination; others may.
+    private func siteRefused(_ request: PendingRequest, _ attempt: PendingRequest.Attempt) {
+        guard let place = request.place else { return }
+        self.refusals.refused(place, by: attempt.exit, now: .now())
+        request.hurry(until: .now() + self.limits.otherExitPatience)
+    }
+
+    private func decide(_ decision: StreamRetry.Decision, _ request: PendingRequest, exit: Ed25519PublicKey?) {
+        switch decision {
+        case .fail(let failure): request.fail(failure)
+        case .tryAgain(let byAnotherExit):
+            if byAnotherExit, let exit { request.excluded.insert(exit) }
+            self.add(request)
+        }
+    }
+
+    private func giveUp(_ key: CircuitPool.RequestKey) {
+        guard let request = self.waiting.removeValue(forKey: key) else { return }
+        let failure = self.consensus == nil ? StreamFailure.notReady(self.board.current.text) : .noCircuit
+        request.fail(request.retry.lastFailure ?? failure)
+    }
+
+    // MARK: Circuits
+
+    /// Do what the pool wants, soon.
+    func setNeedsTurn() {
+        guard !self.isTurnScheduled else { return }
+        self.isTurnScheduled = true
+        let bound = NIOLoopBound(self, eventLoop: self.eventLoop)
+        self.eventLoop.execute { bound.value.turn() }
+    }
+
+    private func turn() {
+        self.isTurnScheduled = false
+        guard !self.isShutDown else { return }
+        let mayBuild = (self.consensus?.isValid(now: WallClock.now) ?? false) && !self.usableGuards.isEmpty
+        for action in self.pool.advance(now: .now(), mayBuild: mayBuild) {
+            switch action {
+            case .attach(let request, let circuit): self.attach(request, to: circuit)
+            case .build(let key, let wish, let excluded): self.build(key, wish, excluding: excluded)
+            case .close(let key): self.circuits.removeValue(forKey: key)?.close()
+            case .giveUp(let key): self.giveUp(key)
+            }
+        }
+    }
+
+    private func build(_ key: CircuitPool.CircuitKey, _ wish: CircuitWish, excluding: Set<Ed25519PublicKey>) {
+        do throws(PathError) {
+            let path = try self.drawPath(wish, excluding: excluding)
+            guard let last = path.last else { throw .tooFewUnrelatedRouters }
+            self.pool.pathDrawn(key, exit: last)
+            let circuit = ClientCircuit(
+                key: key, path: path, settings: self.settings, padding: self.padding, eventLoop: self.eventLoop,
+                owner: self)
+            self.circuits[key] = circuit
+            self.links?.begin(circuit)
+        } catch {
+            self.logger.debug("no path", metadata: ["error": "\(error)"])
+            self.noPath(key, wish, error)
+        }
+        // One that is built ahead may leave room for another.
+        self.setNeedsTurn()
+    }
+
+    /// Begin a circuit that no request will get; its owner keeps it.
+    func beginCircuit(owner: any ClientCircuitOwner) throws(PathError) -> ClientCircuit {
+        let circuit = ClientCircuit(
+            key: CircuitPool.CircuitKey(rawValue: .max), path: try self.drawPath(.resolver, excluding: []),
+            settings: self.settings, padding: self.padding, eventLoop: self.eventLoop, owner: owner)
+        self.links?.begin(circuit)
+        return circuit
+    }
+
+    private func noPath(_ key: CircuitPool.CircuitKey, _ wish: CircuitWish, _ error: PathError) {
+        if error == .noUsableGuard { return self.pool.circuitEnded(key, now: .now()) }
+        self.board.report(.connectingToGuard, because: "\(error)")
+        for lost in self.pool.pathImpossible(key) {
+            guard let request = self.waiting.removeValue(forKey: lost) else { continue }
+            if request.avoided.isEmpty {
+                request.fail(request.retry.lastFailure ?? self.impossible(wish))
+            } else {
+                // Only the exits that have refused lately are left: they get another chance.
+                request.avoided = []
+                if let place = request.place { self.refusals.forget(place) }
+                self.add(request)
+            }
+        }
+    }
+
+    private func impossible(_ wish: CircuitWish) -> StreamFailure {
+        if wish.isChoosy { return .noExitMeets(wish.exitWish) }
+        return if case .exit(let port) = wish.lastHop { .noExitAllows(port: port) } else { .noCircuit }
+    }
+
+    /// Draw a path, without the routers under suspicion if that can be.
+    private func drawPath(
+        _ wish: CircuitWish, excluding: Set<Ed25519PublicKey>
+    ) throws(PathError) -> [ConsensusRouter] {
+        guard let consensus else { throw .noUsableGuard }
+        let guards = self.usableGuards
+        // An empty sample would mean "any guard" to the draw.
+        guard !guards.isEmpty else { throw .noUsableGuard }
+        let seed = self.assignment.nextSeed(consensusDigest: consensus.digest, now: WallClock.now)
+        // The guard in use is judged by its link alone.
+        let suspected = self.suspected.subtracting(guards.prefix(1)).union(excluding)
+        if let path = try? OnionDirectory.drawPath(
+            consensus: consensus, seed: seed, guards: guards, constraints: wish.constraints(excluding: suspected))
+        {
+            return path
+        }
+        return try OnionDirectory.drawPath(
+            consensus: consensus, seed: seed, guards: guards, constraints: wish.constraints(excluding: excluding))
+    }
+
+    /// Routers at which circuits have failed lately, or hang.
+    private var suspected: Set<Ed25519PublicKey> {
+        let slow = self.circuits.values.filter { .now() - $0.startedAt >= self.limits.slowBuildAfter }
+        return Set(self.suspects.keys).union(slow.compactMap { $0.awaitedRouter?.identity })
+    }
+
+    private func learn(from error: CircuitError, on circuit: ClientCircuit) {
+        switch error.recovery {
+        case .newPathWithout(let hop) where hop > 0 && hop < circuit.path.count:
+            self.suspects[circuit.path[hop].identity] = .now() + self.limits.suspicion
+            self.hasTrouble = true
+        case .refreshConsensusThenNewPath: self.hasTrouble = true
+        case .newPathWithout, .newPath, .newLink, .waitThenNewPath, .fixConfiguration: break
+        }
+        if error == .buildTimedOut(hop: 0) || error == .handshakeFailed(hop: 0) {
+            self.strike(circuit.guardRouter.identity)
+        }
+    }
+
+    private func strike(_ identity: Ed25519PublicKey) {
+        self.guardStrikes[identity, default: 0] += 1
+        guard self.guardStrikes[identity, default: 0] >= Self.guardStrikeLimit else { return }
+        self.guardStrikes[identity] = nil
+        self.guardFailed(identity)
+    }
+
+    private func guardFailed(_ identity: Ed25519PublicKey) {
+        self.sample.failed(identity, now: .now())
+        self.hasTrouble = true
+        if self.sample.isNetworkSuspected(isListed: self.isListedGuard) {
+            self.board.report(
+                .connectingToGuard, because: "none can be reached; is this machine's network up? trying again")
+            self.logger.info("no guard can be reached")
+        }
+    }
+
+    var guardInUse: ConsensusRouter? { self.usableGuards.first.flatMap { self.consensus?.router($0) } }
+}
+
+extension ClientCore: ClientCircuitOwner {
+    func circuitReady(_ circuit: ClientCircuit) {
+        self.builtCount += 1
+        self.lastReadyAt = .now()
+        self.guardStrikes[circuit.guardRouter.identity] = nil
+        for router in circuit.path { self.suspects[router.identity] = nil }
+        self.pool.circuitOpened(circuit.key, now: .now())
+        self.board.report(.ready)
+        self.logger.debug("circuit built", metadata: ["circuit.hops": "\(circuit.path.count)"])
+        self.setNeedsTurn()
+    }
+
+    func circuit(_ circuit: ClientCircuit, closed stream: OnionStream) {
+        self.pool.streamClosed(on: circuit.key, now: .now())
+        if self.pool.waitingRequestCount > 0 || self.pool.phase(of: circuit.key) == .retiring { self.setNeedsTurn() }
+    }
+
+    func circuit(_ circuit: ClientCircuit, ended error: CircuitError) {
+        let wasBuilding = self.pool.phase(of: circuit.key) == .building
+        self.circuits[circuit.key] = nil
+        self.pool.circuitEnded(circuit.key, now: .now())
+        guard !self.isShutDown else { return }
+        if wasBuilding { self.failedCount += 1 }
+        self.learn(from: error, on: circuit)
+        self.logger.debug(
+            "circuit ended", metadata: ["error.code": "\(error)", "circuit.complete": "\(!wasBuilding)"])
+        for request in (self.trying.removeValue(forKey: circuit.key) ?? [:]).values {
+            request.endAttempt()
+            self.decide(request.retry.circuitDied(), request, exit: nil)
+        }
+        self.setNeedsTurn()
+    }
+}
+
+extension ClientCore: GuardLinkOwner {
+    func guardLinkOpened(_ link: GuardLink) {
+        let hadGuard = !self.usableGuards.isEmpty
+        self.sample.reached(link.router.identity, isListed: self.isListedGuard)
+        if !hadGuard { self.pool.pauseOver() }
+        self.board.report(.buildingCircuit)
+        self.setNeedsTurn()
+    }
+
+    func guardLink(_ link: GuardLink, ended reason: GuardLink.Ending) {
+        self.logger.debug("guard link ended", metadata: ["link.state": "\(reason)"])
+        switch reason {
+        case .unreachable, .frozen: self.guardFailed(link.router.identity)
+        // It may only have been started anew: dialling tells.
+        case .lost: self.hasTrouble = true
+        case .closed: break
+        }
+        self.setNeedsTurn()
+    }
+}
+
+extension ClientCore: PendingRequestOwner {
+    func request(_ request: PendingRequest, got answer: PendingRequest.Answer) {
+        guard let attempt = request.attempt else { return }
+        self.trying[attempt.circuit]?[ObjectIdentifier(request)] = nil
+        if self.trying[attempt.circuit]?.isEmpty ?? false { self.trying[attempt.circuit] = nil }
+        request.endAttempt()
+        switch (answer, request.goal) {
+        case (.connected(let connected, let stream), .stream(_, _, let promise)):
+            if let place = request.place { self.refusals.connected(place, by: attempt.exit) }
+            promise.succeed(OpenedStream(stream, connected: connected, eventLoop: self.eventLoop))
+        case (.resolved(.failed(let reason)), .lookUp(_, let promise)):
+            switch request.retry.refused(reason) {
+            case .tryAgain(let byAnotherExit):
+                self.decide(.tryAgain(byAnotherExit: byAnotherExit), request, exit: attempt.exit)
+            case .fail: promise.succeed(.failed(reason))
+            }
+        case (.resolved(let resolved), .lookUp(_, let promise)): promise.succeed(resolved)
+        case (.refused(let reason), _):
+            if StreamRetry.isOfSite(reason) { self.siteRefused(request, attempt) }
+            self.decide(request.retry.refused(reason), request, exit: attempt.exit)
+        case (.timedOut, _): self.decide(request.retry.timedOut(), request, exit: attempt.exit)
+        // The stream's own rules exclude an answer of the other kind.
+        case (.connected, .lookUp), (.resolved, .stream): request.fail(.ended(.unspecified))
+        }
+    }
+}
+
+@available(*, unavailable)
+extension ClientCore: Sendable {}

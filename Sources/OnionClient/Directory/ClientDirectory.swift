@@ -1,0 +1,246 @@
+import DirectoryClient
+import Logging
+import NIOCore
+import OnionCells
+import OnionCrypto
+import OnionDirectory
+
+/// Keeps the client's consensus and ticket: from disk, from the directory server, and again when it is time.
+///
+///     disk ── valid ──────────────────────────▶ keeping ──▶ refresh through a circuit ──▶ keeping
+///       └─ none ──▶ first fetch, directly ──▶──┘   └─ no circuit for a while ──▶ refresh directly ──▶ keeping
+///
+/// Async, off the path of cells; what it finds goes to ``ClientCore`` on the client's event loop.
+///
+/// - Source: DESIGN §9 *Consensus*, *Privacy of asking*
+struct ClientDirectory: Sendable {
+    let core: NIOLoopBoundBox<ClientCore>
+    let eventLoop: any EventLoop
+    let configuration: OnionClient.Configuration
+    let board: ProgressBoard
+    let logger: Logger
+    let onAlarm: @Sendable (ClientAlarm) -> Void
+    let dialler: DirectoryDialler
+    let store: ConsensusStore
+
+    /// Between two askings because of trouble, at least.
+    static let troubleInterval = Duration.seconds(10)
+    /// For how long a client without a consensus tries to reach its directory before it gives up.
+    static let startPatience = Duration.seconds(120)
+    /// Through a circuit, a stream to the directory has to be connected in this time.
+    static let streamPatience = TimeAmount.seconds(20)
+    /// How often a directory that has the wrong key or clock is asked again before the operator is told.
+    static let misconfigurationLimit = 3
+
+    init(
+        core: NIOLoopBoundBox<ClientCore>, eventLoop: any EventLoop, configuration: OnionClient.Configuration,
+        board: ProgressBoard, logger: Logger, onAlarm: @escaping @Sendable (ClientAlarm) -> Void
+    ) throws {
+        self.core = core
+        self.eventLoop = eventLoop
+        self.configuration = configuration
+        self.board = board
+        self.logger = logger
+        self.onAlarm = onAlarm
+        self.dialler = try DirectoryDialler(directoryKey: configuration.directoryKey, credentials: nil)
+        self.store = ConsensusStore(path: "\(configuration.stateDirectory)/consensus")
+    }
+
+    /// Run until cancelled.
+    ///
+    /// - Throws: ``OnionClientError`` when there is no way to begin.
+    func run() async throws {
+        try await self.begin()
+        var backoff = JitteredBackoff(first: .seconds(1), maximum: .seconds(60))
+        var generator = SystemRandomNumberGenerator()
+        while !Task.isCancelled {
+            try await self.waitUntilDue()
+            while !Task.isCancelled {
+                do {
+                    try await self.refresh()
+                    backoff.reset()
+                    break
+                } catch {
+                    self.logger.debug("directory not asked", metadata: ["error.code": "\(error)"])
+                    try await Task.sleep(for: .nanoseconds(backoff.next(using: &generator).nanoseconds))
+                }
+            }
+        }
+    }
+
+    // MARK: The beginning
+
+    private func begin() async throws {
+        if let stored = self.store.load(directoryKey: self.configuration.directoryKey) {
+            do {
+                try stored.acceptance(after: nil, now: WallClock.now)
+                return try await self.onLoop { $0.adopt(stored) }
+            } catch let error as DirectoryError {
+                self.logger.info("stored consensus not used", metadata: ["error.code": "\(error)"])
+            }
+        }
+        try await self.firstFetch()
+    }
+
+    private func firstFetch() async throws {
+        var backoff = JitteredBackoff(maximum: .seconds(5))
+        var generator = SystemRandomNumberGenerator()
+        let start = ContinuousClock.now
+        var misconfigurationCount = 0
+        self.board.report(.connectingToDirectory)
+        while true {
+            do {
+                return try await self.fetchDirectly()
+            } catch let error as DirectoryConnectionError {
+                switch error.recovery {
+                case .fixConfiguration: misconfigurationCount += 1
+                case .tryAgain: misconfigurationCount = 0
+                }
+                if misconfigurationCount >= Self.misconfigurationLimit || .now - start > Self.startPatience {
+                    throw self.operatorError(error)
+                }
+                self.board.report(.connectingToDirectory, because: "\(error); trying again")
+            } catch let error as DirectoryError {
+                self.board.report(.loadingRouters, because: "\(error)")
+                misconfigurationCount += 1
+                if misconfigurationCount >= Self.misconfigurationLimit { throw self.operatorError(error) }
+            }
+            try await Task.sleep(for: .nanoseconds(backoff.next(using: &generator).nanoseconds))
+        }
+    }
+
+    private var directoryName: String { "\(self.configuration.directoryHost):\(self.configuration.directoryPort)" }
+
+    private func operatorError(_ error: DirectoryConnectionError) -> OnionClientError {
+        let kind: OnionClientError.Kind =
+            switch error {
+            case .wrongDirectoryKey, .notADirectory: .wrongDirectory
+            case .clockOff: .clockOff
+            case .unreachable, .protocolViolation, .unexpectedAnswer, .refused, .timedOut, .closed, .alreadyAsked:
+                .directoryUnreachable
+            }
+        let advice: String =
+            switch error.recovery {
+            case .fixConfiguration(let advice): advice
+            case .tryAgain: "check the directory's address, that it runs, and this machine's network"
+            }
+        return OnionClientError(kind, problem: "directory \(self.directoryName): \(error)", advice: advice)
+    }
+
+    private func operatorError(_ error: DirectoryError) -> OnionClientError {
+        let problem = "directory \(self.directoryName): \(error)"
+        guard case .fixConfiguration(let advice) = error.recovery else {
+            return OnionClientError(.wrongDirectory, problem: problem, advice: "tell the directory's operator")
+        }
+        return OnionClientError(.clockOff, problem: problem, advice: advice)
+    }
+
+    // MARK: Keeping
+
+    private func waitUntilDue() async throws {
+        let (consensus, expires) = try await self.onLoop { ($0.consensus, $0.assignment.expires) }
+        guard let consensus else { return }
+        var generator = SystemRandomNumberGenerator()
+        let now = WallClock.now
+        let seconds = RefreshSchedule.secondsUntilRefresh(
+            of: consensus, hasTicket: expires.map { now < $0 } ?? false, now: now, using: &generator)
+        let start = ContinuousClock.now
+        let due = start + .seconds(Int64(clamping: seconds))
+        while .now < due {
+            try await Task.sleep(for: min(.seconds(1), due - .now))
+            // The directory was asked a moment ago, and needs time to notice what went wrong.
+            guard .now - start >= Self.troubleInterval else { continue }
+            if try await self.onLoop({ $0.takeTrouble() }) { return }
+        }
+    }
+
+    /// Ask through a circuit; directly only when circuits have failed for a while.
+    private func refresh() async throws {
+        let isCutOff = try await self.onLoop { core in
+            core.pool.openCircuitCount == 0 && .now() - core.lastReadyAt > core.limits.directFallbackAfter
+        }
+        if isCutOff {
+            // The directory then learns that this address uses the network at this time, which it knew from the first
+            // start. The alternative is a client that never comes back once all the guards it knows have new keys.
+            self.logger.info("asking the directory directly: no circuit could be built")
+            return try await self.fetchDirectly()
+        }
+        try await self.fetchThroughCircuit()
+    }
+
+    private func fetchDirectly() async throws {
+        let connection = try await self.dialler.connect(
+            host: self.configuration.directoryHost, port: self.configuration.directoryPort, on: self.eventLoop,
+            timeLimit: self.configuration.limits.directoryConnectTimeLimit)
+        self.board.report(.loadingRouters)
+        try await self.fetch(over: connection)
+    }
+
+    private func fetchThroughCircuit() async throws {
+        let promise = self.eventLoop.makePromise(of: OpenedStream.self)
+        try await self.onLoop { core in
+            core.add(
+                PendingRequest(
+                    .stream(.directory, earlyData: ByteBuffer(), promise), wish: .directory,
+                    isolation: IsolationKey(listener: "", clientAddress: "", protocolName: "thor-directory"),
+                    deadline: .now() + Self.streamPatience, limits: core.limits, owner: core))
+        }
+        let stream = try await promise.futureResult.get()
+        let channel = try await DirectoryStreamChannel.make(of: stream, on: self.eventLoop)
+        let connection = try await self.dialler.open(
+            over: channel, timeLimit: self.configuration.limits.directoryConnectTimeLimit)
+        try await self.fetch(over: connection)
+    }
+
+    /// Fetch the ticket, when one is due, and the consensus.
+    private func fetch(over connection: DirectoryConnection) async throws {
+        do {
+            let (previous, expires) = try await self.onLoop { ($0.consensus, $0.assignment.expires) }
+            if RefreshSchedule.needsTicket(expires: expires, now: WallClock.now) {
+                try await self.fetchTicket(over: connection)
+            }
+            let consensus = try await connection.consensus(newerThan: previous?.revision ?? 0)
+            await connection.close()
+            // What is on disk may be too old to be used, and yet nothing older may come after it.
+            let floor = previous ?? self.store.load(directoryKey: self.configuration.directoryKey)
+            if let consensus { try await self.accept(consensus, after: floor) }
+        } catch {
+            await connection.close()
+            throw error
+        }
+    }
+
+    private func fetchTicket(over connection: DirectoryConnection) async throws {
+        let secret = SecureRandom.bytes32()
+        let commitment = PathSeed.commitment(to: secret)
+        let ticket = try await connection.ticket(commitment: commitment)
+        try ticket.check(commitment: commitment, now: WallClock.now)
+        try await self.onLoop { $0.adopt(ticket, for: secret) }
+    }
+
+    private func accept(_ consensus: Consensus, after previous: Consensus?) async throws {
+        do throws(DirectoryError) {
+            try consensus.acceptance(after: previous, now: WallClock.now)
+        } catch {
+            if case .equivocation = error, let previous { self.report(previous, consensus) }
+            throw error
+        }
+        do {
+            try self.store.save(consensus)
+        } catch {
+            self.onAlarm(.consensusNotSaved(reason: "\(error)"))
+        }
+        try await self.onLoop { $0.adopt(consensus) }
+    }
+
+    /// The directory has signed two lists of one revision: keep both, and say so loudly. The first stays in use.
+    private func report(_ one: Consensus, _ other: Consensus) {
+        let files = (try? self.store.keepEvidence(one, other)) ?? []
+        self.onAlarm(.directoryContradictsItself(evidence: files))
+    }
+
+    private func onLoop<T: Sendable>(_ body: @escaping @Sendable (ClientCore) throws -> T) async throws -> T {
+        let core = self.core
+        return try await self.eventLoop.submit { try body(core.value) }.get()
+    }
+}

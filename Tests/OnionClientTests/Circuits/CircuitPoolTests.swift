@@ -1,0 +1,228 @@
+import NIOCore
+import OnionCrypto
+import OnionDirectory
+import Testing
+
+@testable import OnionClient
+
+@Suite("Circuit pool")
+struct CircuitPoolTests {
+    private let start = NIODeadline.uptimeNanoseconds(1_000_000_000_000)
+    private let exit: ConsensusRouter
+    private let otherExit: ConsensusRouter
+
+    init() throws {
+        self.exit = try TestRouter().listed("exit", port: 1)
+        self.otherExit = try TestRouter().listed("other", port: 2, policy: ["accept *:443", "reject *:*"])
+    }
+
+    private func key(_ user: String) -> IsolationKey {
+        IsolationKey(protocolName: "socks5", username: Array(user.utf8))
+    }
+
+    /// Advance until nothing more is wanted; every build gets a path to `exit`. Returns the actions other than builds.
+    private func settle(
+        _ pool: inout CircuitPool, _ now: NIODeadline, exit: ConsensusRouter, opens: Bool = true
+    ) -> [CircuitPool.Action] {
+        var others: [CircuitPool.Action] = []
+        for _ in 0..<50 {
+            let actions = pool.advance(now: now, mayBuild: true)
+            if actions.isEmpty { break }
+            for action in actions {
+                if case .build(let key, _, _) = action {
+                    pool.pathDrawn(key, exit: exit)
+                    if opens { pool.circuitOpened(key, now: now) }
+                } else {
+                    others.append(action)
+                }
+            }
+        }
+        return others
+    }
+
+    private func attached(_ actions: [CircuitPool.Action]) -> [CircuitPool.CircuitKey] {
+        actions.compactMap { if case .attach(_, let circuit) = $0 { circuit } else { nil } }
+    }
+
+    private func makePool(_ change: (inout CircuitPool.Rules) -> Void = { _ in }) -> CircuitPool {
+        var rules = CircuitPool.Rules()
+        change(&rules)
+        return CircuitPool(rules: rules)
+    }
+
+    private func ask(
+        _ pool: inout CircuitPool, _ user: String, port: UInt16 = 443, excluded: Set<Ed25519PublicKey> = [],
+        at now: NIODeadline
+    ) -> CircuitPool.RequestKey? {
+        pool.requestAdded(
+            .port(port), isolation: self.key(user), excluded: excluded, deadline: now + .seconds(60), now: now)
+    }
+
+    @Test("builds nothing before there is a consensus and a guard")
+    func notBefore() {
+        var pool = self.makePool()
+        _ = self.ask(&pool, "a", at: self.start)
+        #expect(pool.advance(now: self.start, mayBuild: false).isEmpty)
+    }
+
+    @Test("keeps two clean circuits, which serve both default ports if they can")
+    func buildsAhead() {
+        var pool = self.makePool()
+        _ = self.settle(&pool, self.start, exit: self.exit)
+        #expect(pool.openCircuitCount == 2)
+    }
+
+    @Test("never lets two isolation keys share a circuit, over many random requests", arguments: [1, 2, 3])
+    func isolation(seed: UInt64) throws {
+        var generator = Xorshift(state: seed &* 0x9e37_79b9_7f4a_7c15)
+        var pool = self.makePool()
+        var users: [CircuitPool.RequestKey: String] = [:]
+        var owner: [CircuitPool.CircuitKey: String] = [:]
+        var open: [CircuitPool.CircuitKey] = []
+        var now = self.start
+        for _ in 0..<1000 {
+            let user = "user\(Int.random(in: 0..<20, using: &generator))"
+            users[try #require(self.ask(&pool, user, at: now))] = user
+            now = now + .seconds(Int64.random(in: 0..<30, using: &generator))
+            for action in self.settle(&pool, now, exit: self.exit) {
+                guard case .attach(let request, let circuit) = action else { continue }
+                let user = try #require(users[request])
+                #expect(owner[circuit, default: user] == user)
+                owner[circuit] = user
+                open.append(circuit)
+                if open.count > 20 {
+                    let index = Int.random(in: open.indices, using: &generator)
+                    pool.streamClosed(on: open.remove(at: index), now: now)
+                }
+                if Int.random(in: 0..<20, using: &generator) == 0 { pool.circuitEnded(circuit, now: now) }
+            }
+        }
+        #expect(pool.waitingRequestCount == 0)
+        #expect(pool.circuitKeys.count <= pool.rules.limits.circuitCount)
+    }
+
+    @Test("the streams of one key share a circuit for ten minutes; it closes when its streams have ended")
+    func lifetime() throws {
+        var pool = self.makePool()
+        _ = self.settle(&pool, self.start, exit: self.exit)
+        _ = self.ask(&pool, "a", at: self.start)
+        let first = try #require(self.attached(self.settle(&pool, self.start, exit: self.exit)).first)
+        _ = self.ask(&pool, "a", at: self.start + .seconds(599))
+        let second = self.attached(self.settle(&pool, self.start + .seconds(599), exit: self.exit))
+        #expect(second == [first])
+        _ = self.ask(&pool, "a", at: self.start + .seconds(600))
+        let later = self.settle(&pool, self.start + .seconds(600), exit: self.exit)
+        #expect(!self.attached(later).contains(first) && self.attached(later).count == 1)
+        #expect(pool.phase(of: first) == .retiring)
+        pool.streamClosed(on: first, now: self.start + .seconds(700))
+        #expect(!self.settle(&pool, self.start + .seconds(700), exit: self.exit).contains(.close(first)))
+        pool.streamClosed(on: first, now: self.start + .seconds(701))
+        #expect(self.settle(&pool, self.start + .seconds(701), exit: self.exit).contains(.close(first)))
+    }
+
+    @Test("a circuit whose exit does not allow the port is not used")
+    func exitPolicy() {
+        var pool = self.makePool()
+        _ = self.settle(&pool, self.start, exit: self.otherExit, opens: true)
+        _ = self.ask(&pool, "a", port: 22, at: self.start)
+        let actions = pool.advance(now: self.start, mayBuild: true)
+        #expect(self.attached(actions).isEmpty)
+        #expect(actions.contains { if case .build(_, .port(22), _) = $0 { true } else { false } })
+    }
+
+    @Test("a request that one exit refused goes to another")
+    func excludedExit() {
+        var pool = self.makePool()
+        _ = self.settle(&pool, self.start, exit: self.exit)
+        _ = self.ask(&pool, "a", excluded: [self.exit.identity], at: self.start)
+        let actions = self.settle(&pool, self.start, exit: self.otherExit)
+        #expect(self.attached(actions).count == 1)
+    }
+
+    @Test("a full circuit gets a second one beside it, of the same key")
+    func streamsAtOnce() {
+        var pool = self.makePool { $0.streamsPerCircuit = 2 }
+        for _ in 0..<3 { _ = self.ask(&pool, "a", at: self.start) }
+        let circuits = self.attached(self.settle(&pool, self.start, exit: self.exit))
+        #expect(circuits.count == 3)
+        #expect(Set(circuits).count == 2)
+    }
+
+    @Test("a build that is slow gets a competitor, and whoever is first serves")
+    func slowBuild() throws {
+        var pool = self.makePool { $0.limits.cleanCircuitCount = 0 }
+        _ = self.ask(&pool, "a", at: self.start)
+        _ = self.settle(&pool, self.start, exit: self.exit, opens: false)
+        #expect(pool.circuitKeys.count == 1)
+        let later = self.start + pool.rules.limits.slowBuildAfter
+        _ = self.settle(&pool, later, exit: self.exit, opens: false)
+        #expect(pool.circuitKeys.count == 2)
+        let competitor = try #require(pool.circuitKeys.last)
+        pool.circuitOpened(competitor, now: later)
+        #expect(self.attached(pool.advance(now: later, mayBuild: true)) == [competitor])
+    }
+
+    @Test("failed builds are repeated at once, then with growing pauses")
+    func backoff() {
+        var pool = self.makePool { $0.limits.cleanCircuitCount = 0 }
+        _ = self.ask(&pool, "a", at: self.start)
+        for _ in 0...CircuitPool.failuresWithoutPause {
+            _ = self.settle(&pool, self.start, exit: self.exit, opens: false)
+            for key in pool.circuitKeys { pool.circuitEnded(key, now: self.start) }
+        }
+        #expect(pool.advance(now: self.start, mayBuild: true).isEmpty)
+        #expect(!pool.advance(now: self.start + .milliseconds(100), mayBuild: true).isEmpty)
+    }
+
+    @Test("patience ends at its deadline and not before")
+    func patience() throws {
+        var pool = self.makePool { $0.limits.cleanCircuitCount = 0 }
+        let request = try #require(self.ask(&pool, "a", at: self.start))
+        #expect(pool.advance(now: self.start + .seconds(60) - .nanoseconds(1), mayBuild: false).isEmpty)
+        #expect(pool.advance(now: self.start + .seconds(60), mayBuild: false) == [.giveUp(request)])
+    }
+
+    @Test("takes requests up to its limit")
+    func requestLimit() {
+        var pool = self.makePool { $0.limits.waitingRequestCount = 2 }
+        #expect(self.ask(&pool, "a", at: self.start) != nil)
+        #expect(self.ask(&pool, "a", at: self.start) != nil)
+        #expect(self.ask(&pool, "a", at: self.start) == nil)
+    }
+
+    @Test("an impossible wish fails the requests that have it, and no others")
+    func impossible() throws {
+        var pool = self.makePool { $0.limits.cleanCircuitCount = 0 }
+        let request = try #require(self.ask(&pool, "a", port: 25, at: self.start))
+        _ = self.ask(&pool, "a", port: 443, at: self.start)
+        for action in pool.advance(now: self.start, mayBuild: true) {
+            guard case .build(let key, .port(25), _) = action else { continue }
+            #expect(pool.pathImpossible(key) == [request])
+        }
+        #expect(pool.waitingRequestCount == 1)
+    }
+
+    @Test("a new identity lets no circuit of now carry new streams")
+    func newIdentity() throws {
+        var pool = self.makePool()
+        _ = self.settle(&pool, self.start, exit: self.exit)
+        _ = self.ask(&pool, "a", at: self.start)
+        let before = try #require(self.attached(self.settle(&pool, self.start, exit: self.exit)).first)
+        pool.retireAll()
+        _ = self.ask(&pool, "a", at: self.start)
+        let after = self.attached(self.settle(&pool, self.start, exit: self.exit))
+        #expect(after.count == 1 && after != [before])
+        #expect(pool.phase(of: before) == .retiring)
+    }
+}
+
+/// A reproducible generator for tests; any seed but 0.
+struct Xorshift: RandomNumberGenerator {
+    var state: UInt64
+    mutating func next() -> UInt64 {
+        self.state ^= self.state << 13
+        self.state ^= self.state >> 7
+        self.state ^= self.state << 17
+        return self.state
+    }
+}

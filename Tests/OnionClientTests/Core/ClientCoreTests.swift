@@ -1,0 +1,206 @@
+import Logging
+import NIOCore
+import NIOPosix
+import OnionAddress
+import OnionCells
+import OnionCrypto
+import OnionDirectory
+import OnionLink
+import Testing
+
+@testable import OnionClient
+
+@Suite("Client over loopback links, against scripted routers", .timeLimit(.minutes(1)))
+struct ClientCoreTests {
+    @Test("builds circuits ahead, and says that it is ready")
+    func ready() async throws {
+        try await withClient { client in
+            try await client.untilReady()
+            let status = try await client.onLoop { core, _ in core.status() }
+            #expect(status.progress.isReady)
+            #expect(status.circuits.allSatisfy { Set($0.hops.map(\.fingerprint)).count == 3 })
+            let guards = Set(status.circuits.compactMap(\.hops.first?.fingerprint))
+            let inUse = try #require(status.guard).fingerprint
+            #expect(guards == [inUse])
+        }
+    }
+
+    @Test("a stream is connected, echoes what it is sent, and ends by halves")
+    func echo() async throws {
+        try await withClient { client in
+            let stream = try await client.open("echo").get()
+            let channel = try await DirectoryStreamChannel.make(of: stream, on: client.loop)
+            let echoed = client.loop.makePromise(of: ByteBuffer.self)
+            try await client.loop.submit {
+                try channel.pipeline.syncOperations.addHandler(Collector(promise: echoed))
+            }.get()
+            let bytes = (0..<300_000).map { UInt8(truncatingIfNeeded: $0 &* 7) }
+            try await channel.writeAndFlush(ByteBuffer(bytes: bytes))
+            try await channel.close(mode: .output)
+            #expect(try await echoed.futureResult.get() == ByteBuffer(bytes: bytes))
+        }
+    }
+
+    @Test("the reason of a destination that refuses three exits is the failure")
+    func refused() async throws {
+        try await withClient { client in
+            await #expect(throws: StreamFailure.ended(.connectionRefused)) { try await client.open("refused").get() }
+            try await client.expectBegins("refused", 3)
+        }
+    }
+
+    @Test("a destination that refuses one exit is reached by another, and that exit is left out for it afterwards")
+    func refusedByOne() async throws {
+        try await withClient { client in
+            for _ in 0..<3 { client.discard(try await client.open("refused-once").get()) }
+            try await client.expectBegins("refused-once", 4)
+        }
+    }
+
+    @Test("a destination that refuses every exit is refused again and again, soon; a new identity forgets")
+    func refusedByAll() async throws {
+        try await withClient { client in
+            for _ in 0..<4 {
+                await #expect(throws: StreamFailure.ended(.connectionRefused)) {
+                    try await client.open("refused").get()
+                }
+            }
+            try await client.onLoop { core, network in
+                #expect(network.begins["refused"] ?? 0 <= 12)
+                core.newIdentity()
+            }
+            client.discard(try await client.open("echo").get())
+        }
+    }
+
+    @Test("a stream that one exit forbids goes by another")
+    func anotherExit() async throws {
+        try await withClient { client in
+            client.discard(try await client.open("refused-by-first").get())
+            try await client.expectBegins("refused-by-first", 2)
+        }
+    }
+
+    @Test("a stream whose circuit dies before Connected moves to another")
+    func circuitDies() async throws {
+        try await withClient { client in
+            client.discard(try await client.open("dies-once").get())
+            try await client.expectBegins("dies-once", 2)
+        }
+    }
+
+    @Test("it is tried three times more and then fails; with data sent ahead not even once more")
+    func circuitAlwaysDies() async throws {
+        try await withClient { client in
+            await #expect(throws: StreamFailure.noCircuit) { try await client.open("dies").get() }
+            try await client.expectBegins("dies", 4)
+            await #expect(throws: StreamFailure.noCircuit) { try await client.open("dies", earlyData: "GET").get() }
+            try await client.expectBegins("dies", 5)
+        }
+    }
+
+    @Test("streams with different users are on different circuits, those with the same on one")
+    func isolation() async throws {
+        try await withClient { client in
+            for user in ["a", "b", "a", "c", "b"] { _ = try await client.open("echo", user: user).get() }
+            let counts = try await client.onLoop { core, _ in
+                core.status().circuits.map(\.streamCount).filter { $0 > 0 }.sorted()
+            }
+            #expect(counts == [1, 2, 2])
+        }
+    }
+
+    @Test("names are looked up at the exit")
+    func resolve() async throws {
+        try await withClient { client in
+            let resolved = try await client.resolve("name.test").get()
+            #expect(resolved == .answers([.init(.address(.v4(0x0102_0304)), ttlSeconds: 60)]))
+        }
+    }
+
+    @Test("a lost guard link is dialled again, and requests go on")
+    func linkLost() async throws {
+        try await withClient { client in
+            try await client.untilReady()
+            try await client.onLoop { _, network in network.closeLinks() }
+            client.discard(try await client.open("echo").get())
+        }
+    }
+
+    @Test("a port that no exit allows fails at once")
+    func noExit() async throws {
+        try await withClient { client in
+            await #expect(throws: StreamFailure.noExitAllows(port: 25)) {
+                try await client.open("echo", port: 25).get()
+            }
+        }
+    }
+
+    @Test("the guard sample is on disk, and a second start begins at the same guard")
+    func guardKept() async throws {
+        let world = try TestWorld()
+        var first: String?
+        for _ in 0..<2 {
+            let fingerprint = try await withClient(world) { client in
+                try await client.untilReady()
+                return try await client.onLoop { core, _ in core.guardInUse?.identity.base64URL }
+            }
+            if let first { #expect(fingerprint == first) }
+            first = fingerprint
+        }
+        #expect(first != nil)
+    }
+
+    /// Countries of the exits of circuits that carry streams.
+    private func exits(_ client: TestClient) async throws -> [String] {
+        try await client.onLoop { core, _ in core.status() }.circuits
+            .filter { $0.streamCount > 0 }.compactMap { $0.hops.last?.country }
+    }
+
+    @Test("a stream leaves by the country that it wishes for, or by another than that", arguments: [false, true])
+    func country(negative: Bool) async throws {
+        try await withClient { client in
+            for country in ["DE", "FR", "SE", "US", "JP"] {
+                let wish = ExitWish(countries: negative ? .not([country]) : .only([country]))
+                let stream = try await client.open("echo", user: country, exit: wish).get()
+                let exits = try await self.exits(client)
+                #expect(exits.count == 1)
+                #expect(exits.allSatisfy { ($0 == country) != negative })
+                client.discard(stream)
+                try await client.onLoop { core, _ in core.newIdentity() }
+            }
+        }
+    }
+
+    @Test("a wish that no exit meets fails at once, even while circuits cannot be built")
+    func noSuchCountry() async throws {
+        try await withClient { client in
+            try await client.untilReady()
+            try await client.onLoop { _, network in network.ignoresCreates = true }
+            let wish = ExitWish(countries: .only(["XX"]))
+            await #expect(throws: StreamFailure.noExitMeets(wish)) {
+                try await client.open("echo", exit: wish).get()
+            }
+            let unknown = ExitWish(router: someKey())
+            await #expect(throws: StreamFailure.noExitMeets(unknown)) {
+                try await client.open("echo", exit: unknown).get()
+            }
+            try await client.expectBegins("echo", 0)
+        }
+    }
+
+    @Test("a stream can name the router that it leaves by")
+    func pinnedExit() async throws {
+        try await withClient { client in
+            try await client.untilReady()
+            let status = try await client.onLoop { core, _ in core.status() }
+            for hop in status.exits {
+                let wish = try #require(ExitWish(fingerprint: hop.fingerprint))
+                let stream = try await client.open("echo", user: hop.fingerprint, exit: wish).get()
+                #expect(try await self.exits(client) == [hop.country])
+                client.discard(stream)
+                try await client.onLoop { core, _ in core.newIdentity() }
+            }
+        }
+    }
+}

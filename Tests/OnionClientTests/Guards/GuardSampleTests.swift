@@ -1,0 +1,99 @@
+import NIOCore
+import OnionCrypto
+import Testing
+
+@testable import OnionClient
+
+@Suite("Guard sample")
+struct GuardSampleTests {
+    private let now = NIODeadline.uptimeNanoseconds(1_000_000_000_000)
+    private let unixTime: UInt64 = 1_800_000_000
+
+    private func makeSample(_ count: Int) -> GuardSample {
+        var sample = GuardSample()
+        sample.add((0..<count).map { _ in someKey() }, unixTime: self.unixTime)
+        return sample
+    }
+
+    @Test("asks for as many as are missing, and for none once it is full")
+    func size() {
+        var sample = GuardSample()
+        #expect(sample.consensusChanged(size: 3, isListed: { _ in true }, unixTime: self.unixTime, now: self.now) == 3)
+        sample.add([someKey(), someKey(), someKey()], unixTime: self.unixTime)
+        #expect(sample.consensusChanged(size: 3, isListed: { _ in true }, unixTime: self.unixTime, now: self.now) == 0)
+    }
+
+    @Test("a guard that fails is passed over, probed later, and preferred again once it is reached")
+    func failure() {
+        var sample = self.makeSample(3)
+        let guards = sample.identities
+        sample.failed(guards[0], now: self.now)
+        #expect(sample.usable { _ in true } == Array(guards[1...]))
+        #expect(sample.probesDue(isListed: { _ in true }, now: self.now + .seconds(14)).isEmpty)
+        let later = self.now + GuardSample.firstRetry
+        #expect(sample.probesDue(isListed: { _ in true }, now: later) == [guards[0]])
+        // Once a failure: the probe is under way.
+        #expect(sample.probesDue(isListed: { _ in true }, now: later).isEmpty)
+        sample.failed(guards[0], now: later)
+        #expect(sample.probesDue(isListed: { _ in true }, now: later + GuardSample.firstRetry).isEmpty)
+        #expect(sample.probesDue(isListed: { _ in true }, now: later + GuardSample.firstRetry * 2) == [guards[0]])
+        sample.reached(guards[0]) { _ in true }
+        #expect(sample.usable { _ in true } == guards)
+    }
+
+    @Test("whatever fails however often, nothing is drawn: nobody is walked on")
+    func notWalkedOn() {
+        var sample = self.makeSample(3)
+        let guards = sample.identities
+        var time = self.now
+        for _ in 0..<1000 {
+            for identity in guards { sample.failed(identity, now: time) }
+            time = time + .minutes(10)
+            let drawn = sample.consensusChanged(
+                size: 3, isListed: { _ in true }, unixTime: self.unixTime, now: time)
+            #expect(drawn == 0)
+        }
+        #expect(sample.identities == guards)
+    }
+
+    @Test("when none can be reached all are probed soon, and the first success gives all a new chance")
+    func networkDown() {
+        var sample = self.makeSample(2)
+        let guards = sample.identities
+        for _ in 0..<5 { for identity in guards { sample.failed(identity, now: self.now) } }
+        #expect(sample.isNetworkSuspected { _ in true })
+        let soon = self.now + GuardSample.longestRetryWhenNoneWorks
+        _ = sample.probesDue(isListed: { _ in true }, now: self.now)
+        #expect(sample.probesDue(isListed: { _ in true }, now: soon) == guards)
+        sample.reached(guards[1]) { _ in true }
+        #expect(sample.usable { _ in true } == guards)
+    }
+
+    @Test("guards that leave the consensus are kept for weeks, and replaced only slowly")
+    func unlisted() {
+        var sample = self.makeSample(2)
+        func vacancies(_ time: NIODeadline, _ unixTime: UInt64) -> Int {
+            sample.consensusChanged(size: 2, isListed: { _ in false }, unixTime: unixTime, now: time)
+        }
+        #expect(vacancies(self.now, self.unixTime) == 0)
+        #expect(vacancies(self.now + .minutes(14), self.unixTime) == 0)
+        #expect(vacancies(self.now + .minutes(15), self.unixTime) == 2)
+        #expect(sample.members.count == 2)
+        _ = vacancies(self.now, self.unixTime + GuardSample.unlistedSeconds)
+        #expect(sample.members.isEmpty)
+    }
+
+    @Test("the file gives back what was written, and nothing for another directory or a damaged line")
+    func file() throws {
+        let key = someKey()
+        let file = GuardSampleFile(stateDirectory: "/nowhere", directoryKey: key)
+        var sample = self.makeSample(3)
+        _ = sample.consensusChanged(size: 3, isListed: { _ in false }, unixTime: self.unixTime, now: self.now)
+        let text = file.text(of: sample)
+        #expect(file.parse(text)?.members == sample.members)
+        #expect(GuardSampleFile(stateDirectory: "/nowhere", directoryKey: someKey()).parse(text) == nil)
+        #expect(file.parse(text + "guard x 1 2\n") == nil)
+        #expect(file.parse(text + text) == nil)
+        #expect(file.parse("") == nil)
+    }
+}
