@@ -17,8 +17,10 @@ let grdb = Target.Dependency.product(name: "GRDB", package: "GRDB.swift")
 let lifecycle = Target.Dependency.product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let metrics = Target.Dependency.product(name: "CoreMetrics", package: "swift-metrics")
+let nioConcurrencyHelpers = Target.Dependency.product(name: "NIOConcurrencyHelpers", package: "swift-nio")
 let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
 let nioEmbedded = Target.Dependency.product(name: "NIOEmbedded", package: "swift-nio")
+let nioHTTP1 = Target.Dependency.product(name: "NIOHTTP1", package: "swift-nio")
 let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
 let nioTLS = Target.Dependency.product(name: "NIOTLS", package: "swift-nio")
 let nioSSL = Target.Dependency.product(name: "NIOSSL", package: "swift-nio-ssl")
@@ -36,10 +38,13 @@ let package = Package(
         .library(name: "OnionCircuits", targets: ["OnionCircuits"]),
         // For Benchmarks.
         .library(name: "OnionLink", targets: ["OnionLink"]),
+        // For Tests/Fuzz.
+        .library(name: "ProxyFrontend", targets: ["ProxyFrontend"]),
         .library(name: "OnionClient", targets: ["OnionClient"]),
         .executable(name: "thor-keys", targets: ["thor-keys"]),
         .executable(name: "thor-directory", targets: ["thor-directory"]),
         .executable(name: "thor-router", targets: ["thor-router"]),
+        .executable(name: "thor-proxy", targets: ["thor-proxy"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -125,6 +130,15 @@ let package = Package(
             ],
             swiftSettings: houseRules),
         .target(
+            name: "ProxyFrontend",
+            dependencies: [
+                "OnionAddress",
+                "OnionCells", "OnionClient", "OnionStreams", lifecycle, logging, metrics, nioConcurrencyHelpers,
+                nioCore,
+                nioHTTP1, nioPosix,
+            ],
+            swiftSettings: houseRules),
+        .target(
             name: "ThorDaemon",
             dependencies: ["OnionAddress", "OnionCrypto", argumentParser, lifecycle, logging, nioCore, unixSignals],
             swiftSettings: houseRules),
@@ -145,6 +159,14 @@ let package = Package(
                 "DirectoryClient", "OnionAddress", "OnionCrypto", "OnionDirectory", "OnionRouter", "ThorDaemon",
                 argumentParser,
                 lifecycle, logging,
+            ],
+            swiftSettings: houseRules),
+        .executableTarget(
+            name: "thor-proxy",
+            dependencies: [
+                "OnionAddress", "OnionClient", "OnionCrypto", "ProxyFrontend", "ThorDaemon", argumentParser, lifecycle,
+                logging,
+                nioCore, nioPosix, unixSignals,
             ],
             swiftSettings: houseRules),
 
@@ -198,6 +220,14 @@ let package = Package(
                 "OnionAddress", "OnionCells", "OnionCircuits", "OnionClient", "OnionCrypto", "OnionDirectory",
                 "OnionLink",
                 "OnionStreams", logging, nioCore, nioPosix,
+            ],
+            swiftSettings: houseRules),
+        .testTarget(
+            name: "ProxyFrontendTests",
+            dependencies: [
+                "OnionAddress", "OnionCells", "OnionClient", "ProxyFrontend", lifecycle, logging, nioConcurrencyHelpers,
+                nioHTTP1,
+                nioCore, nioEmbedded, nioPosix,
             ],
             swiftSettings: houseRules),
         .testTarget(

@@ -1,0 +1,208 @@
+internal import Logging
+internal import NIOCore
+internal import NIOHTTP1
+internal import OnionAddress
+internal import OnionCells
+internal import OnionClient
+
+/// Performs what ``ProxyConnection`` decides, on an accepted channel: on the client's event loop, with `autoRead` off and
+/// half-closure allowed.
+///
+/// It stays in front of the stream's handler until that is in place, and only then leaves, so that no byte can fall
+/// between the two.
+final class ProxyConnectionHandler: ChannelInboundHandler, RemovableChannelHandler {
+    typealias InboundIn = ByteBuffer
+    typealias InboundOut = ByteBuffer
+    typealias OutboundOut = ByteBuffer
+
+    private let client: any StreamOpening
+    private let listener: String
+    private let limits: ProxyLimits
+    private let policy: ProxyPolicy
+    private let advice: AdviceLog
+    private let logger: Logger
+    private var machine: ProxyConnection
+    private var timer: Scheduled<Void>?
+    private var context: ChannelHandlerContext?
+
+    /// - Parameters:
+    ///   - client: opens streams on the channel's event loop.
+    ///   - access: who may use the proxy.
+    ///   - limits: time-outs and byte counts.
+    ///   - policy: what it does with requests.
+    ///   - listener: the listening address, for isolation.
+    ///   - logger: gets failures at `debug`, without destinations.
+    ///   - advice: tells the user what programs cannot be told.
+    init(
+        client: any StreamOpening, access: ProxyAccess, limits: ProxyLimits, policy: ProxyPolicy = ProxyPolicy(),
+        listener: String, logger: Logger, advice: AdviceLog? = nil
+    ) {
+        self.client = client
+        self.listener = listener
+        self.limits = limits
+        self.policy = policy
+        self.advice = advice ?? AdviceLog(logger: logger)
+        self.logger = logger
+        self.machine = ProxyConnection(access: access, limits: limits)
+    }
+
+    func handlerAdded(context: ChannelHandlerContext) {
+        self.context = context
+        if context.channel.isActive { self.start(context) }
+    }
+
+    func handlerRemoved(context: ChannelHandlerContext) {
+        self.timer?.cancel()
+        self.timer = nil
+        self.context = nil
+    }
+
+    func channelActive(context: ChannelHandlerContext) {
+        self.start(context)
+        context.fireChannelActive()
+    }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        self.perform(self.machine.bytesReceived(Self.unwrapInboundIn(data)))
+    }
+
+    func channelReadComplete(context: ChannelHandlerContext) {
+        self.perform(self.machine.readCompleted())
+        context.fireChannelReadComplete()
+    }
+
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        switch event {
+        case ChannelEvent.inputClosed: self.perform(self.machine.inputClosed())
+        default: context.fireUserInboundEventTriggered(event)
+        }
+    }
+
+    func channelInactive(context: ChannelHandlerContext) {
+        self.machine.channelClosed()
+        self.timer?.cancel()
+        self.timer = nil
+        context.fireChannelInactive()
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        // Resets and failed writes: nobody is left to tell.
+        context.close(promise: nil)
+    }
+
+    private func start(_ context: ChannelHandlerContext) {
+        guard self.timer == nil else { return }
+        self.schedule(self.limits.handshakeTimeout, context) { $0.handshakeTimerFired() }
+        context.read()
+    }
+
+    private func schedule(
+        _ delay: TimeAmount, _ context: ChannelHandlerContext,
+        _ event: @escaping (inout ProxyConnection) -> ProxyConnection.Action
+    ) {
+        self.timer?.cancel()
+        self.timer = context.eventLoop.assumeIsolated().scheduleTask(in: delay) {
+            self.perform(event(&self.machine))
+        }
+    }
+
+    private func perform(_ action: ProxyConnection.Action) {
+        guard let context = self.context else { return }
+        switch action {
+        case .none: break
+        case .read: context.read()
+        case .send(let bytes):
+            context.writeAndFlush(Self.wrapOutboundOut(bytes), promise: nil)
+            self.perform(self.machine.advance())
+        case .open(let host, let port, let request, let earlyData):
+            self.timer?.cancel()
+            if self.policy.refusesAddresses, IPAddress(host) != nil { return self.failed(StreamFailure.addressRefused) }
+            guard let wish = try? request.exitWish() else { return self.failed(StreamFailure.wishNotUnderstood) }
+            let isolation = self.isolation(request, context)
+            self.open(
+                StreamRequest(host: host, port: port, isolation: isolation, exit: wish, earlyData: earlyData), context)
+        case .lookUp(let query, let request):
+            self.timer?.cancel()
+            guard let wish = try? request.exitWish() else { return self.failed(StreamFailure.wishNotUnderstood) }
+            self.lookUp(query, self.isolation(request, context), wish, context)
+        case .sendAndLinger(let bytes):
+            context.writeAndFlush(Self.wrapOutboundOut(bytes), promise: nil)
+            context.close(mode: .output, promise: nil)
+            self.schedule(self.limits.lingerTimeout, context) { $0.lingerTimerFired() }
+            context.read()
+        // Only asked for where a stream is at hand: see opened(_:).
+        case .attach, .discard: break
+        case .handOver(let later, let inputClosed, let forwarding):
+            if forwarding {
+                let handlers: [any ChannelHandler] = [
+                    ByteToMessageHandler(HTTPRequestDecoder(leftOverBytesStrategy: .dropBytes)), HTTPForwardHandler(),
+                ]
+                do {
+                    try context.pipeline.syncOperations.addHandlers(handlers, position: .after(self))
+                } catch {
+                    return context.close(promise: nil)
+                }
+            }
+            if later.readableBytes > 0 {
+                context.fireChannelRead(Self.wrapInboundOut(later))
+                context.fireChannelReadComplete()
+            }
+            if inputClosed { context.fireUserInboundEventTriggered(ChannelEvent.inputClosed) }
+            context.pipeline.syncOperations.removeHandler(self, promise: nil)
+        case .close: context.close(promise: nil)
+        }
+    }
+
+    private func open(_ request: StreamRequest, _ context: ChannelHandlerContext) {
+        self.client.open(request).hop(to: context.eventLoop).assumeIsolated().whenComplete { result in
+            switch result {
+            case .success(let stream): self.opened(stream)
+            case .failure(let error): self.failed(error)
+            }
+        }
+    }
+
+    private func opened(_ stream: OpenedStream) {
+        switch self.machine.streamOpened() {
+        case .attach(let reply):
+            guard let context = self.context else { return stream.discard() }
+            context.writeAndFlush(Self.wrapOutboundOut(reply), promise: nil)
+            stream.attach(to: context.channel).hop(to: context.eventLoop).assumeIsolated().whenComplete { result in
+                switch result {
+                case .success: self.perform(self.machine.attached())
+                case .failure: self.perform(.close)
+                }
+            }
+        case .none, .read, .send, .open, .lookUp, .sendAndLinger, .discard, .handOver, .close: stream.discard()
+        }
+    }
+
+    private func lookUp(_ query: Resolve, _ isolation: IsolationKey, _ exit: ExitWish, _ context: ChannelHandlerContext)
+    {
+        self.client.resolve(query, isolation: isolation, exit: exit).hop(to: context.eventLoop).assumeIsolated()
+            .whenComplete { result in
+                switch result {
+                case .success(let resolved): self.perform(self.machine.lookUpCompleted(resolved))
+                case .failure(let error): self.failed(error)
+                }
+            }
+    }
+
+    private func failed(_ error: any Error) {
+        let failure = error as? StreamFailure ?? .ended(.unspecified)
+        self.logger.debug("request failed", metadata: ["error.code": "\(failure)"])
+        self.advice.failed(failure)
+        self.perform(self.machine.requestFailed(failure))
+    }
+
+    private func isolation(_ request: ProxyRequest, _ context: ChannelHandlerContext) -> IsolationKey {
+        IsolationKey(
+            listener: self.listener, clientAddress: context.channel.remoteAddress?.ipAddress ?? "",
+            protocolName: request.proxyProtocol.rawValue, username: request.credentials.username,
+            password: request.credentials.password,
+            destination: self.policy.isolatesDestinations ? request.target.destination : nil)
+    }
+}
+
+@available(*, unavailable)
+extension ProxyConnectionHandler: Sendable {}

@@ -1,0 +1,19 @@
+/// Who may use the proxy.
+package enum ProxyAccess: Sendable {
+    /// Anybody who can reach the port; names and passwords only tell applications apart.
+    case open
+    /// Whoever knows this password, under any user name.
+    case password([UInt8])
+
+    /// Tell whether an application with these credentials may go on.
+    ///
+    /// The comparison takes the same time whichever byte differs; it shows the length only.
+    func admits(_ credentials: ProxyCredentials) -> Bool {
+        switch self {
+        case .open: return true
+        case .password(let expected):
+            guard let given = credentials.password, given.count == expected.count else { return false }
+            return zip(given, expected).reduce(UInt8(0)) { $0 | ($1.0 ^ $1.1) } == 0
+        }
+    }
+}

@@ -1,0 +1,161 @@
+package import Logging
+internal import NIOCore
+internal import NIOPosix
+internal import OnionAddress
+internal import ServiceLifecycle
+
+#if canImport(Glibc)
+    internal import Glibc
+#else
+    internal import Darwin
+#endif
+
+/// The proxy's listening ports. Every listener and every accepted connection is on the client's event loop.
+package final class ProxyServer: Service, CustomStringConvertible {
+    /// What a proxy is told at its start; pure data.
+    package struct Configuration: Sendable {
+        package var listenAddresses: [ProxyListenAddress]
+        package var access: ProxyAccess
+        package var limits: ProxyLimits
+        package var policy: ProxyPolicy
+
+        package init(
+            listenAddresses: [ProxyListenAddress], access: ProxyAccess, limits: ProxyLimits = ProxyLimits(),
+            policy: ProxyPolicy = ProxyPolicy()
+        ) {
+            self.listenAddresses = listenAddresses
+            self.access = access
+            self.limits = limits
+            self.policy = policy
+        }
+    }
+
+    private static let backlog: Int32 = 1024
+
+    private let configuration: Configuration
+    private let client: any StreamOpening
+    private let logger: Logger
+    private let advice: AdviceLog
+    private let onListening: @Sendable (ProxyListenAddress) -> Void
+
+    /// - Parameters:
+    ///   - configuration: where to listen, and for whom.
+    ///   - client: opens the streams.
+    ///   - logger: gets no client address and no destination.
+    ///   - onListening: called once per listener, in their order, with the port really bound.
+    package init(
+        configuration: Configuration, client: any StreamOpening, logger: Logger,
+        onListening: @escaping @Sendable (ProxyListenAddress) -> Void
+    ) {
+        self.configuration = configuration
+        self.client = client
+        self.logger = logger
+        self.advice = AdviceLog(logger: logger)
+        self.onListening = onListening
+    }
+
+    package var description: String { "proxy listeners" }
+
+    /// Listen until a graceful shutdown, then close the listeners and all connections.
+    ///
+    /// - Throws: ``ProxyError/cannotListen(address:reason:)``.
+    package func run() async throws {
+        let loop = self.client.eventLoop
+        let connections = NIOLoopBoundBox.makeBoxSendingValue(ConnectionRegistry(), eventLoop: loop)
+        var listeners: [any Channel] = []
+        do {
+            for address in self.configuration.listenAddresses {
+                let channel = try await self.bind(address, connections)
+                listeners.append(channel)
+                let bound = Self.bound(address, channel)
+                self.logger.info("proxy listening", metadata: ["proxy.address": "\(bound)"])
+                self.onListening(bound)
+            }
+            await Self.untilShutdown()
+        } catch {
+            await Self.close(listeners)
+            throw error
+        }
+        await Self.close(listeners)
+        try? await loop.submit { connections.value.closeAll() }.get()
+    }
+
+    private func bind(
+        _ address: ProxyListenAddress, _ connections: NIOLoopBoundBox<ConnectionRegistry>
+    ) async throws -> any Channel {
+        let (client, access, limits, policy) = (
+            self.client, self.configuration.access, self.configuration.limits, self.configuration.policy
+        )
+        let (logger, advice) = (self.logger, self.advice)
+        let listener = "\(address)"
+        let bootstrap = ServerBootstrap(group: client.eventLoop)
+            .serverChannelOption(.backlog, value: Self.backlog)
+            .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+            .childChannelOption(.autoRead, value: false)
+            .childChannelOption(.allowRemoteHalfClosure, value: true)
+            .childChannelOption(.socketOption(.so_rcvbuf), value: SocketOptionValue(limits.receiveBufferByteCount))
+            .childChannelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    guard connections.value.add(channel, limit: limits.connectionCount) else {
+                        throw ChannelError.operationUnsupported
+                    }
+                    channel.closeFuture.assumeIsolated().whenComplete { _ in connections.value.remove(channel) }
+                    try channel.pipeline.syncOperations.addHandler(
+                        ProxyConnectionHandler(
+                            client: client, access: access, limits: limits, policy: policy, listener: listener,
+                            logger: logger, advice: advice))
+                }
+            }
+        do {
+            switch address.place {
+            case .ip(let endpoint):
+                return try await bootstrap.childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
+                    .bind(host: "\(endpoint.address)", port: Int(endpoint.port)).get()
+            case .unix(let path): return try await Self.bind(bootstrap, path)
+            }
+        } catch let error as IOError {
+            throw ProxyError.cannotListen(address: listener, reason: String(cString: strerror(error.errnoCode)))
+        } catch {
+            throw ProxyError.cannotListen(address: listener, reason: "\(error)")
+        }
+    }
+
+    /// Listen on a Unix socket that nobody listens on, for the user alone; he may change its mode afterwards.
+    private static func bind(_ bootstrap: ServerBootstrap, _ path: String) async throws -> any Channel {
+        let probe = try? await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+            .connect(unixDomainSocketPath: path).get()
+        if let probe {
+            try? await probe.close().get()
+            throw IOError(errnoCode: EADDRINUSE, reason: "bind")
+        }
+        let channel = try await bootstrap.bind(unixDomainSocketPath: path, cleanupExistingSocketFile: true).get()
+        guard chmod(path, 0o600) == 0 else {
+            let code = errno
+            try? await channel.close().get()
+            throw IOError(errnoCode: code, reason: "chmod")
+        }
+        return channel
+    }
+
+    private static func bound(_ address: ProxyListenAddress, _ channel: any Channel) -> ProxyListenAddress {
+        switch address.place {
+        case .ip(let endpoint):
+            ProxyListenAddress(
+                .ip(Endpoint(address: endpoint.address, port: UInt16(clamping: channel.localAddress?.port ?? 0))))
+        case .unix: address
+        }
+    }
+
+    private static func untilShutdown() async {
+        // Ends early only when the task is cancelled, which means the same here.
+        try? await gracefulShutdown()
+    }
+
+    private static func close(_ listeners: [any Channel]) async {
+        for listener in listeners {
+            let path = listener.localAddress?.pathname
+            try? await listener.close().get()
+            if let path { unlink(path) }
+        }
+    }
+}

@@ -1,0 +1,44 @@
+package import ProxyFrontend
+package import ThorDaemon
+
+extension ProxyError: OperatorFacing {
+    package var operatorError: OperatorError {
+        switch self {
+        case .notLoopback(let address):
+            OperatorError(
+                "\(address) can be reached from other machines, and whoever reaches the port can use the proxy",
+                advice:
+                    "Listen on 127.0.0.1 or [::1], or give --allow-non-loopback together with --password-file FILE",
+                status: .usage)
+        case .passwordNeeded(let address):
+            OperatorError(
+                "\(address) can be reached from other machines, so the proxy needs a password",
+                advice: "Write one into a file that only you can read, and give --password-file FILE", status: .usage)
+        case .notAnAddress(let text):
+            OperatorError(
+                "--listen wants an address, and \(text) is none",
+                advice: "Give one such as 127.0.0.1:1080 or [::1]:1080",
+                status: .usage)
+        case .cannotListen(let address, let reason):
+            OperatorError(
+                "cannot listen on \(address): \(reason)",
+                advice: "Stop what uses that port, or choose another with --listen ADDRESS:PORT", status: .osError)
+        case .notRunning(let stateDirectory):
+            OperatorError(
+                "no proxy runs with the state directory \(stateDirectory)",
+                advice: "Start thor-proxy, or name the directory of the one that runs with --state DIR",
+                status: .unavailable)
+        case .statusRefused(let path, let reason):
+            OperatorError(
+                "cannot open \(path): \(reason)", advice: "Ask as the user who runs the proxy", status: .permission)
+        case .statusUnreadable(let path, let reason):
+            OperatorError(
+                "the proxy at \(path) gave no status: \(reason)",
+                advice: "Try again; if it stays so, start the proxy again", status: .unavailable)
+        case .statusPathTooLong(let path, let limit):
+            OperatorError(
+                "\(path) is longer than the \(limit) bytes that a socket's path may have",
+                advice: "Choose a state directory with a shorter path with --state DIR", status: .configuration)
+        }
+    }
+}

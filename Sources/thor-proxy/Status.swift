@@ -1,0 +1,55 @@
+import ArgumentParser
+import Foundation
+import ProxyFrontend
+import ThorDaemon
+
+/// `thor-proxy status`: ask the running proxy what it does.
+struct Status: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Show the running proxy's progress, guard and circuits.",
+        discussion: """
+            Asks over a socket in the state directory that only you can open. No destinations are shown, because the \
+            proxy does not keep them.
+            """)
+
+    @Flag(help: "Print one line of JSON.")
+    var json = false
+
+    @Flag(help: "Show it anew every second, until Ctrl-C or the proxy's end.")
+    var watch = false
+
+    @Flag(help: "List the exits instead: country, nickname, fingerprint.")
+    var exits = false
+
+    @Option(
+        help: ArgumentHelp(
+            "The state directory of the proxy to ask. (default: ~/.local/state/thor/proxy)", valueName: "dir"))
+    var state: String?
+
+    func validate() throws {
+        guard [self.json, self.exits, self.watch].count(where: { $0 }) <= 1 else {
+            throw ValidationError("Of --json, --exits and --watch only one makes sense at a time.")
+        }
+    }
+
+    func run() async throws {
+        try await Daemon.run(ThorProxy.name) {
+            let directory = ThorProxy.stateDirectory(self.state)
+            repeat {
+                let (status, json) = try await StatusQuery.ask(stateDirectory: directory)
+                if self.exits {
+                    print(StatusText.exits(status))
+                } else if self.json {
+                    print(json)
+                } else {
+                    let text = StatusText.lines(status, now: UInt64(max(0, Date().timeIntervalSince1970)))
+                    StandardOutput.line(self.watch ? "\(Self.clearScreen)\(text)" : text)
+                }
+                if self.watch { try await Task.sleep(for: .seconds(1)) }
+            } while self.watch
+        }
+    }
+
+    /// To the top left corner, then clear: without a flicker where nothing has changed. A file gets empty lines instead.
+    private static var clearScreen: String { isatty(STDOUT_FILENO) == 1 ? "\u{1B}[H\u{1B}[2J" : "\n" }
+}

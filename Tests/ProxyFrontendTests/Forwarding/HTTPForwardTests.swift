@@ -1,0 +1,130 @@
+import NIOCore
+import NIOEmbedded
+import NIOHTTP1
+import OnionClient
+import Testing
+
+@testable import ProxyFrontend
+
+@Suite("HTTP forwarding")
+struct HTTPForwardTests {
+    @Test(
+        "targets in absolute form",
+        arguments: [
+            ("http://a.test", "a.test", 80, "a.test", "/"), ("HTTP://a.test/", "a.test", 80, "a.test", "/"),
+            ("http://a.test:8080/b?c=d#e", "a.test", 8080, "a.test:8080", "/b?c=d"),
+            ("http://a.test?c", "a.test", 80, "a.test", "/?c"), ("http://a.test:/x", "a.test", 80, "a.test", "/x"),
+            ("http://[::1]/x", "::1", 80, "[::1]", "/x"), ("http://[::1]:81/x", "::1", 81, "[::1]:81", "/x"),
+            ("http://user:pw@a.test/x@y", "a.test", 80, "a.test", "/x@y"),
+        ])
+    func targets(text: String, host: String, port: UInt16, authority: String, originForm: String) throws {
+        let target = try #require(HTTPForwardTarget(text, method: "GET"))
+        #expect(target.host == host)
+        #expect(target.port == port)
+        #expect(target.authority == authority)
+        #expect(target.originForm == originForm)
+    }
+
+    @Test("OPTIONS about a whole server")
+    func options() {
+        #expect(HTTPForwardTarget("http://a.test", method: "OPTIONS")?.originForm == "*")
+        #expect(HTTPForwardTarget("http://a.test/", method: "OPTIONS")?.originForm == "/")
+    }
+
+    @Test(
+        "other targets are none",
+        arguments: [
+            "/", "*", "a.test:80", "https://a.test/", "ftp://a.test/", "http:///x", "http://", "http://a:b:c/",
+            "http://:80/",
+            "http://a.test:0/", "http://a.test:65536/", "http://::1/", "http://[a.test]/", "http:/a.test/", "",
+        ])
+    func noTargets(text: String) { #expect(HTTPForwardTarget(text, method: "GET") == nil) }
+
+    /// What an origin reads of what a program sends, in pieces of `size` bytes; nil once the connection is closed.
+    private func forwarded(_ bytes: String, size: Int) throws -> (text: String, isOpen: Bool) {
+        let channel = EmbeddedChannel()
+        try channel.pipeline.syncOperations.addHandlers([
+            ByteToMessageHandler(HTTPRequestDecoder(leftOverBytesStrategy: .dropBytes)), HTTPForwardHandler(),
+        ])
+        try channel.connect(to: SocketAddress(ipAddress: "127.0.0.1", port: 1)).wait()
+        var buffer = ByteBuffer(string: bytes)
+        while channel.isActive, let piece = buffer.readSlice(length: min(size, buffer.readableBytes)),
+            piece.readableBytes > 0
+        {
+            try channel.writeInbound(piece)
+        }
+        var text = ""
+        while let part = try channel.readInbound(as: ByteBuffer.self) { text += String(buffer: part) }
+        let isOpen = channel.isActive
+        _ = try? channel.finish(acceptAlreadyClosed: true)
+        return (text, isOpen)
+    }
+
+    @Test(
+        "what is the proxy's alone does not reach the origin, and the connection is for one request",
+        arguments: [1, 7, 4096])
+    func head(size: Int) throws {
+        let request =
+            "GET http://a.test:81/x HTTP/1.1\r\nHost: other\r\nProxy-Authorization: Basic eA==\r\nProxy-Connection: keep-alive\r\n"
+            + "Connection: keep-alive, X-Hop\r\nX-Hop: 1\r\nThor-Country: se\r\nTE: trailers\r\nAccept: */*\r\n\r\n"
+        let (text, isOpen) = try self.forwarded(request, size: size)
+        #expect(text == "GET /x HTTP/1.1\r\nHost: a.test:81\r\nAccept: */*\r\nConnection: close\r\n\r\n")
+        #expect(isOpen)
+    }
+
+    @Test("a body passes, counted or in chunks", arguments: [4096, 5])
+    func body(size: Int) throws {
+        let counted = "POST http://a.test/ HTTP/1.1\r\nHost: a.test\r\nContent-Length: 5\r\n\r\nhello"
+        #expect(
+            try self.forwarded(counted, size: size).text
+                == "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello")
+        let chunked =
+            "POST http://a.test/ HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+        let text = try self.forwarded(chunked, size: 4096).text
+        #expect(
+            text == "POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+                + "5\r\nhello\r\n0\r\n\r\n")
+    }
+
+    @Test("a second request, which may be for another origin, does not reach this one")
+    func secondRequest() throws {
+        let one = "GET http://a.test/1 HTTP/1.1\r\nHost: a.test\r\n\r\n"
+        let (text, isOpen) = try self.forwarded(
+            one + "GET http://b.test/2 HTTP/1.1\r\nHost: b.test\r\n\r\n", size: 4096)
+        #expect(text == "GET /1 HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n")
+        #expect(!isOpen)
+    }
+
+    @Test("the handshake reads where to, and keeps the head as it came")
+    func handshake() throws {
+        let head = "GET http://a.test:81/x HTTP/1.1\r\nThor-Country: se\r\nProxy-Authorization: Basic eDp5\r\n\r\n"
+        for splits in [[], [1], Array(1..<head.utf8.count)] {
+            let result = Transcript(bytes(head) + bytes("body"), splits: splits)
+            let request = ProxyRequest(
+                proxyProtocol: .forward, target: .connect(host: "a.test", port: 81),
+                credentials: ProxyCredentials(username: bytes("x"), password: bytes("y")),
+                fieldWishes: [bytes("country-se")], forwardedHead: bytes(head))
+            #expect(result.end == .request(request))
+            #expect(result.rest == bytes("body"))
+        }
+        let refused = Transcript(bytes(head), access: .password(bytes("z")))
+        #expect(String(decoding: refused.sent, as: UTF8.self).hasPrefix("HTTP/1.1 407 "))
+    }
+
+    @Test(
+        "nothing of a request goes ahead with Begin; it reaches the stream once it is open, without a reply before it")
+    func connection() {
+        var machine = ProxyConnection(access: .open, limits: ProxyLimits())
+        let head = "GET http://a.test/ HTTP/1.1\r\n\r\n"
+        guard case .open("a.test", 80, _, let earlyData) = machine.bytesReceived(ByteBuffer(string: head + "more"))
+        else {
+            Issue.record("no stream asked for")
+            return
+        }
+        #expect(earlyData.readableBytes == 0)
+        #expect(machine.streamOpened() == .attach(reply: ByteBuffer()))
+        #expect(
+            machine.attached()
+                == .handOver(later: ByteBuffer(string: head + "more"), inputClosed: false, forwarding: true))
+    }
+}

@@ -1,0 +1,34 @@
+import Testing
+
+@testable import ProxyFrontend
+
+@Suite("Listening addresses")
+struct ProxyListenAddressTests {
+    private func check(
+        _ host: String, allowed: Bool = false, access: ProxyAccess = .open
+    ) throws(ProxyError) -> String {
+        "\(try ProxyListenAddress(host: host, port: 1080, allowsNonLoopback: allowed, access: access))"
+    }
+
+    @Test("loopback is always fine")
+    func loopback() throws {
+        #expect(try self.check("127.0.0.1") == "127.0.0.1:1080")
+        #expect(try self.check("127.1.2.3") == "127.1.2.3:1080")
+        #expect(try self.check("::1") == "[::1]:1080")
+        #expect(try self.check("localhost") == "127.0.0.1:1080")
+    }
+
+    @Test("others need the option and a password", arguments: ["0.0.0.0", "::", "192.168.1.1", "2001:db8::1"])
+    func others(host: String) throws {
+        let shown = host.contains(":") ? "[\(host)]:1080" : "\(host):1080"
+        #expect(throws: ProxyError.notLoopback(address: shown)) { try self.check(host) }
+        #expect(throws: ProxyError.notLoopback(address: shown)) { try self.check(host, access: .password([1])) }
+        #expect(throws: ProxyError.passwordNeeded(address: shown)) { try self.check(host, allowed: true) }
+        #expect(try self.check(host, allowed: true, access: .password([1])) == shown)
+    }
+
+    @Test("names are not looked up", arguments: ["example.com", "", "127.1", "1080"])
+    func names(host: String) {
+        #expect(throws: ProxyError.notAnAddress(host)) { try self.check(host, allowed: true, access: .password([1])) }
+    }
+}
