@@ -235,5 +235,22 @@ let package = Package(
         .testTarget(
             name: "ThorKeysTests", dependencies: ["OnionCrypto", "thor-keys", argumentParser], swiftSettings: houseRules
         ),
+        .testTarget(
+            name: "IntegrationTests",
+            dependencies: [
+                "OnionAddress",
+                "DirectoryClient", "DirectoryServer", "OnionCells", "OnionCircuits", "OnionClient", "OnionCrypto",
+                "OnionDirectory", "OnionLink", "OnionRouter", "OnionStreams", "ProxyFrontend", logging, nioCore,
+                nioHTTP1, nioPosix, nioSSL,
+            ],
+            swiftSettings: houseRules),
+        .testTarget(
+            name: "AttackTests",
+            dependencies: [
+                "OnionAddress",
+                "DirectoryClient", "DirectoryServer", "OnionCells", "OnionClient", "OnionCrypto", "OnionDirectory",
+                "OnionLink", "OnionRouter", logging, nioConcurrencyHelpers, nioCore, nioPosix, nioTLS,
+            ],
+            swiftSettings: houseRules),
     ]
 )

@@ -1,0 +1,115 @@
+import Foundation
+import NIOConcurrencyHelpers
+import NIOCore
+import NIOPosix
+import OnionAddress
+import OnionCells
+import OnionCrypto
+import OnionDirectory
+import Testing
+
+@Suite("Floods and strangers", .serialized, .timeLimit(.minutes(3)))
+struct FloodTests {
+    @Test("refused Creates whose answers are not read cost a router one link, and stall nobody")
+    func unreadRefusals() async throws {
+        var parameters = NetworkParameters.testNetwork
+        try parameters.set(.linkQueueLimit, to: 1 << 20)
+        try await AttackedNetwork.run(parameters: parameters) { network in
+            let router = try await network.honest()[0]
+            // One for each event loop, whichever it is.
+            for _ in 0..<4 {
+                let link = try await HostileLink.dial(router, manners: .init(reads: false))
+                var id: UInt32 = 1
+                for _ in 0..<600 where !link.isClosed {
+                    var bytes: [UInt8] = []
+                    // Ids of the router's own half are refused, each with a Destroy.
+                    for _ in 0..<64 {
+                        bytes += HostileLink.cell(id, CellCommand.create.rawValue, [])
+                        id += 1
+                    }
+                    guard await link.sendAndWait(bytes, seconds: 3) else { break }
+                }
+                try await network.checkService(seconds: 5)
+                try? await link.channel.setOption(.autoRead, value: true).get()
+                try await Wait.until("the link is closed") { link.isClosed }
+            }
+        }
+    }
+
+    @Test("a peer that pings and does not read is closed")
+    func unreadPongs() async throws {
+        try await AttackedNetwork.run { network in
+            let link = try await HostileLink.dial(try await network.honest()[0], manners: .init(reads: false))
+            let ping = HostileLink.cell(0, CellCommand.ping.rawValue, [1, 2, 3, 4, 5, 6, 7, 8])
+            let burst = Array(repeatElement(ping, count: 64).joined())
+            for _ in 0..<200 { guard await link.sendAndWait(burst, seconds: 3) else { break } }
+            try? await link.channel.setOption(.autoRead, value: true).get()
+            try await Wait.until("the link is closed") { link.isClosed }
+        }
+    }
+
+    @Test("streams beyond the limits are refused one by one, and the circuit lives")
+    func begins() async throws {
+        var parameters = NetworkParameters.testNetwork
+        try parameters.set(.streamsPerCircuit, to: 4)
+        try parameters.set(.beginBurst, to: 20)
+        try parameters.set(.beginsPerSecond, to: 1)
+        try await AttackedNetwork.run(parameters: parameters) { network in
+            let circuit = try await HostileCircuit.build(try await network.honest())
+            try await LoopbackServer.counting { port, _ in
+                for stream in UInt16(1)...8 { circuit.send([.begin(stream, port: port)]) }
+                var connected = 0
+                var refused = 0
+                while connected + refused < 8, case .message(2, let message) = await circuit.next() {
+                    switch message.command {
+                    case RelayCommand.connected.rawValue: connected += 1
+                    case RelayCommand.end.rawValue:
+                        refused += 1
+                        #expect(message.data == [EndReason.resourceLimit.rawValue])
+                    default: break
+                    }
+                }
+                #expect(connected == 4 && refused == 4)
+            }
+            await circuit.link.close()
+        }
+    }
+
+    @Test("a thousand connections of random bytes and two hundred silent ones leave the ports as they were")
+    func garbage() async throws {
+        try await AttackedNetwork.run { network in
+            let router = try #require(try await network.honest()[0].addresses.first)
+            let before = Self.openDescriptorCount
+            for port in [router.port, network.directory.port] {
+                var silent: [any Channel] = []
+                for _ in 0..<100 { silent.append(try await Self.connect(port)) }
+                for batch in 0..<20 {
+                    var channels: [any Channel] = []
+                    for index in 0..<25 {
+                        let channel = try await Self.connect(port)
+                        // Some look like the beginning of TLS.
+                        let head: [UInt8] = index % 3 == 0 ? [22, 3, 1, UInt8(index), 0, 1, 0] : []
+                        let bytes = head + SecureRandom.bytes(1 + (batch * 25 + index) * 7 % 3000)
+                        channel.writeAndFlush(ByteBuffer(bytes: bytes), promise: nil)
+                        channels.append(channel)
+                    }
+                    for channel in channels { try? await channel.close().get() }
+                }
+                try await network.checkService()
+                for channel in silent { try? await channel.close().get() }
+            }
+            try await Wait.until("the descriptors are given back") { Self.openDescriptorCount <= before + 8 }
+        }
+    }
+
+    private static func connect(_ port: UInt16) async throws -> any Channel {
+        try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton).connect(
+            host: "127.0.0.1", port: Int(port)
+        )
+        .get()
+    }
+
+    private static var openDescriptorCount: Int {
+        (try? FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd").count) ?? 0
+    }
+}

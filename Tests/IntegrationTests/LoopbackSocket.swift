@@ -1,0 +1,126 @@
+import Glibc
+import OnionAddress
+
+/// A blocking TCP socket for tests, each on a thread of its own.
+final class LoopbackSocket: Sendable {
+    struct Failure: Error { let operation: String, code: Int32 }
+
+    private let descriptor: Int32
+
+    /// Connect to a port on 127.0.0.1. Reads and writes give up after 20 s.
+    convenience init(port: UInt16) throws {
+        self.init(descriptor: try Self.make())
+        var address = Self.address(port)
+        let result = withUnsafePointer(to: &address) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                connect(self.descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+            }
+        }
+        guard result == 0 else { throw Failure(operation: "connect", code: errno) }
+    }
+
+    private init(descriptor: Int32) { self.descriptor = descriptor }
+
+    deinit { close(self.descriptor) }
+
+    private static func make() throws -> Int32 {
+        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        guard descriptor >= 0 else { throw Failure(operation: "socket", code: errno) }
+        Self.limit(descriptor)
+        return descriptor
+    }
+
+    private static func limit(_ descriptor: Int32) {
+        var limit = timeval(tv_sec: 20, tv_usec: 0)
+        for option in [SO_RCVTIMEO, SO_SNDTIMEO] {
+            setsockopt(descriptor, SOL_SOCKET, option, &limit, socklen_t(MemoryLayout<timeval>.size))
+        }
+    }
+
+    private static func address(_ port: UInt16) -> sockaddr_in {
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_port = port.bigEndian
+        address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
+        return address
+    }
+
+    func send(_ bytes: [UInt8]) throws {
+        var sent = 0
+        while sent < bytes.count {
+            let count = bytes.withUnsafeBytes {
+                Glibc.send(self.descriptor, $0.baseAddress?.advanced(by: sent), bytes.count - sent, Int32(MSG_NOSIGNAL))
+            }
+            guard count > 0 else { throw Failure(operation: "send", code: errno) }
+            sent += count
+        }
+    }
+
+    /// Read up to `count` bytes; none at the end.
+    func receive(upTo count: Int) throws -> [UInt8] {
+        var bytes = [UInt8](repeating: 0, count: count)
+        let got = recv(self.descriptor, &bytes, count, 0)
+        guard got >= 0 else { throw Failure(operation: "recv", code: errno) }
+        return Array(bytes[..<got])
+    }
+
+    func receive(exactly count: Int) throws -> [UInt8] {
+        var bytes: [UInt8] = []
+        while bytes.count < count {
+            let more = try self.receive(upTo: count - bytes.count)
+            guard !more.isEmpty else { throw Failure(operation: "recv: ended early", code: 0) }
+            bytes += more
+        }
+        return bytes
+    }
+
+    func receiveAll() throws -> [UInt8] {
+        var bytes: [UInt8] = []
+        while true {
+            let more = try self.receive(upTo: 65536)
+            if more.isEmpty { return bytes }
+            bytes += more
+        }
+    }
+
+    func finishSending() { shutdown(self.descriptor, Int32(SHUT_WR)) }
+
+    /// Speak SOCKS5 without an account; returns the reply code.
+    func socks(connectTo host: String, port: UInt16) throws -> UInt8 {
+        let name = Array(host.utf8)
+        try self.send([5, 1, 0])
+        _ = try self.receive(exactly: 2)
+        try self.send([5, 1, 0, 3, UInt8(name.count)] + name + [UInt8(port >> 8), UInt8(port & 255)])
+        return try self.receive(exactly: 10)[1]
+    }
+
+    /// Serve connections on a free port until `body` is done; `serve` runs on a thread for each.
+    static func serving<R>(
+        _ serve: @escaping @Sendable (LoopbackSocket) throws -> Void, _ body: (UInt16) async throws -> R
+    ) async throws -> R {
+        let listener = try Self.make()
+        var address = Self.address(0)
+        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+        let result = withUnsafeMutablePointer(to: &address) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                bind(listener, $0, length) == 0 && listen(listener, 64) == 0 && getsockname(listener, $0, &length) == 0
+            }
+        }
+        guard result else { throw Failure(operation: "listen", code: errno) }
+        var never = timeval()
+        setsockopt(listener, SOL_SOCKET, SO_RCVTIMEO, &never, socklen_t(MemoryLayout<timeval>.size))
+        Threads.detach {
+            while true {
+                let accepted = accept(listener, nil, nil)
+                guard accepted >= 0 else { break }
+                Self.limit(accepted)
+                Threads.detach { try? serve(LoopbackSocket(descriptor: accepted)) }
+            }
+        }
+        defer {
+            shutdown(listener, Int32(SHUT_RDWR))
+            close(listener)
+        }
+        return try await body(UInt16(bigEndian: address.sin_port))
+    }
+}
