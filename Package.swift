@@ -45,6 +45,7 @@ let package = Package(
         .executable(name: "thor-directory", targets: ["thor-directory"]),
         .executable(name: "thor-router", targets: ["thor-router"]),
         .executable(name: "thor-proxy", targets: ["thor-proxy"]),
+        .executable(name: "thor-testnet", targets: ["thor-testnet"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -142,6 +143,9 @@ let package = Package(
             name: "ThorDaemon",
             dependencies: ["OnionAddress", "OnionCrypto", argumentParser, lifecycle, logging, nioCore, unixSignals],
             swiftSettings: houseRules),
+        .target(
+            name: "ThorTestnet", dependencies: ["OnionCrypto", "OnionDirectory", "ThorDaemon", unixSignals],
+            swiftSettings: houseRules),
 
         // 5 Executables
         .executableTarget(
@@ -168,6 +172,9 @@ let package = Package(
                 logging,
                 nioCore, nioPosix, unixSignals,
             ],
+            swiftSettings: houseRules),
+        .executableTarget(
+            name: "thor-testnet", dependencies: ["ThorDaemon", "ThorTestnet", argumentParser, unixSignals],
             swiftSettings: houseRules),
 
         // Tests
@@ -232,6 +239,9 @@ let package = Package(
             swiftSettings: houseRules),
         .testTarget(
             name: "ThorDaemonTests", dependencies: ["ThorDaemon", lifecycle, logging], swiftSettings: houseRules),
+        .testTarget(
+            name: "ThorTestnetTests", dependencies: ["OnionDirectory", "ThorDaemon", "ThorTestnet"],
+            swiftSettings: houseRules),
         .testTarget(
             name: "ThorKeysTests", dependencies: ["OnionCrypto", "thor-keys", argumentParser], swiftSettings: houseRules
         ),

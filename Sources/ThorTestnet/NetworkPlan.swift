@@ -1,0 +1,58 @@
+import OnionDirectory
+package import ThorDaemon
+
+/// What each daemon of a test network is called and started with. Everything is on loopback, with ports that the system
+/// picks, except where the proxy listens.
+package struct NetworkPlan: Sendable {
+    package let routerCount: Int
+    package let proxyListen: HostPort
+    package let logLevel: String
+    package let directory: NetworkDirectory
+
+    package init(routerCount: Int, proxyListen: HostPort, logLevel: String, directory: NetworkDirectory) {
+        self.routerCount = routerCount
+        self.proxyListen = proxyListen
+        self.logLevel = logLevel
+        self.directory = directory
+    }
+
+    /// The nickname of a router, different for each.
+    package static func nickname(_ index: Int) -> String {
+        let name = self.names[index % self.names.count].nickname
+        return index < self.names.count ? name : "\(name)\(index / self.names.count + 1)"
+    }
+
+    /// The country that a router says it is in, two letters. Of the first routers no two share one.
+    package static func country(_ index: Int) -> String { self.names[index % self.names.count].country }
+
+    package func directoryArguments() -> [String] {
+        [self.directory.privateKeyPath(.directory), "--listen", "127.0.0.1:0", "--open-registration"]
+            + NetworkParameters.testNetwork.assignments.flatMap { ["--parameter", $0] }
+            + self.commonArguments(.directory)
+    }
+
+    package func routerArguments(_ index: Int, directoryAddress: String) -> [String] {
+        [
+            directoryAddress, self.directory.directoryPublicKeyPath, self.directory.privateKeyPath(.router(index)),
+            "--listen", "127.0.0.1:0", "--nickname", Self.nickname(index), "--country", Self.country(index),
+            // Loopback, which the standard rules close; they follow.
+            "--exit-policy", "accept 127.0.0.0/8:*", "--exit-policy", "accept [::1]/128:*",
+        ] + self.commonArguments(.router(index))
+    }
+
+    package func proxyArguments(directoryAddress: String) -> [String] {
+        [directoryAddress, self.directory.directoryPublicKeyPath, "--listen", "\(self.proxyListen)"]
+            + self.commonArguments(.proxy)
+    }
+
+    private func commonArguments(_ role: DaemonRole) -> [String] {
+        ["--state", self.directory.daemonPath(role), "--log-level", self.logLevel, "--exit-with-parent"]
+    }
+
+    private static let names: [(nickname: String, country: String)] = [
+        ("Asgard", "SE"), ("Bifrost", "NO"), ("Fensalir", "DK"), ("Gimle", "IS"), ("Himinbjorg", "FI"),
+        ("Idavoll", "DE"), ("Jotunheim", "CH"), ("Midgard", "NL"), ("Nidavellir", "FR"), ("Noatun", "CA"),
+        ("Sessrumnir", "JP"), ("Thrudvang", "BR"), ("Utgard", "ZA"), ("Valaskjalf", "NZ"), ("Vanaheim", "IE"),
+        ("Vigrid", "PT"), ("Yggdrasil", "AT"), ("Alfheim", "BE"), ("Breidablik", "EE"), ("Glitnir", "LV"),
+    ]
+}
