@@ -11,6 +11,7 @@ let houseRules: [SwiftSetting] = [
 
 // What the targets take from other packages, by the name under which they are imported.
 let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
+let asyncHTTPClient = Target.Dependency.product(name: "AsyncHTTPClient", package: "async-http-client")
 let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
 let deque = Target.Dependency.product(name: "DequeModule", package: "swift-collections")
 let grdb = Target.Dependency.product(name: "GRDB", package: "GRDB.swift")
@@ -46,6 +47,7 @@ let package = Package(
         .executable(name: "thor-router", targets: ["thor-router"]),
         .executable(name: "thor-proxy", targets: ["thor-proxy"]),
         .executable(name: "thor-testnet", targets: ["thor-testnet"]),
+        .executable(name: "thor-chatgpt", targets: ["thor-chatgpt"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -58,6 +60,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
         .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
         .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
+        .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
     ],
     targets: [
@@ -143,6 +146,10 @@ let package = Package(
             name: "ThorDaemon",
             dependencies: ["OnionAddress", "OnionCrypto", argumentParser, lifecycle, logging, nioCore, unixSignals],
             swiftSettings: houseRules),
+
+        .target(
+            name: "ThorChat", dependencies: ["ThorDaemon", asyncHTTPClient, nioCore, nioHTTP1, nioPosix, nioSSL],
+            swiftSettings: houseRules),
         .target(
             name: "ThorTestnet", dependencies: ["OnionCrypto", "OnionDirectory", "ThorDaemon", unixSignals],
             swiftSettings: houseRules),
@@ -176,6 +183,8 @@ let package = Package(
         .executableTarget(
             name: "thor-testnet", dependencies: ["ThorDaemon", "ThorTestnet", argumentParser, unixSignals],
             swiftSettings: houseRules),
+        .executableTarget(
+            name: "thor-chatgpt", dependencies: ["ThorChat", "ThorDaemon", argumentParser], swiftSettings: houseRules),
 
         // Tests
         .testTarget(
@@ -239,6 +248,7 @@ let package = Package(
             swiftSettings: houseRules),
         .testTarget(
             name: "ThorDaemonTests", dependencies: ["ThorDaemon", lifecycle, logging], swiftSettings: houseRules),
+        .testTarget(name: "ThorChatTests", dependencies: ["ThorChat", "ThorDaemon"], swiftSettings: houseRules),
         .testTarget(
             name: "ThorTestnetTests", dependencies: ["OnionDirectory", "ThorDaemon", "ThorTestnet"],
             swiftSettings: houseRules),
