@@ -1,0 +1,87 @@
+# make demo     a private onion network on this machine, with a SOCKS5 port in front of it
+# make test     all tests
+# make bench    compare speed with C Tor and an ssh chain, on this machine
+# make install  put the programs into PREFIX/bin (default /usr/local)
+
+SHELL := /bin/bash
+PREFIX ?= /usr/local
+
+# What building needs, and what the tests need besides.
+BUILD_PACKAGES := libsodium-dev libsqlite3-dev libc-ares-dev pkg-config
+BENCH_PACKAGES := tor openssh-client openssh-server microsocks iproute2 python3 gcc libc6-dev
+TEST_PACKAGES := curl openssl procps python3 python3-venv
+CHECKED := --explicit-target-dependency-import-check error
+PYTHON := .build/python/bin/python3
+SOURCES := Package.swift Sources Tests Benchmarks/Package.swift Benchmarks/Sources
+
+.PHONY: demo build test test-swift test-end-to-end test-full bench bench-parts check fuzz format lint docs install packages test-packages clean
+
+demo: build
+	@exec .build/release/thor-testnet
+
+build: packages
+	swift build -c release $(CHECKED)
+
+packages:
+	@.ci/packages $(BUILD_PACKAGES)
+
+test-packages:
+	@.ci/packages $(BUILD_PACKAGES) $(TEST_PACKAGES)
+
+test: test-packages test-swift test-end-to-end
+
+test-swift: test-packages
+	swift build --build-tests $(CHECKED)
+	swift test --skip-build
+
+test-end-to-end: test-packages build $(PYTHON)
+	THOR_E2E_PYTHON=$(PYTHON) python3 Tests/EndToEnd/run.py
+
+# The figures that the project promises: a gigabyte each way, 200 downloads, 5,000 requests.
+test-full: test-packages build $(PYTHON)
+	THOR_E2E_PYTHON=$(PYTHON) python3 Tests/EndToEnd/run.py --full
+
+# The whole comparison, about half an hour: BENCH="--runs 1 --size 128" for a quick look. A peer that is not installed
+# is left out. The table goes to Benchmarks/results.
+bench: build
+	@for package in $(BENCH_PACKAGES); do .ci/packages $$package || echo "bench: goes on without $$package"; done
+	swift build --package-path Benchmarks -c release
+	python3 Benchmarks/bench.py $(BENCH)
+
+# The parts of each layer: time and allocations; then the allocations of a running network.
+bench-parts: build
+	swift build --package-path Benchmarks -c release
+	Benchmarks/.build/release/onion-bench
+	python3 Benchmarks/allocations.py
+
+# The official openai package, for examples/chatgpt.py. Without PyPI that one test is left out.
+$(PYTHON):
+	@mkdir -p .build && python3 -m venv .build/python
+	@.build/python/bin/pip install --quiet --disable-pip-version-check openai 'httpx[socks]' || \
+		echo "openai could not be installed: examples/chatgpt.py is not tested"
+
+# The sanitizers change every object file, so each has a build of its own.
+check: packages
+	swift test --sanitize=thread --scratch-path .build-thread
+	swift test --sanitize=address --scratch-path .build-address
+
+fuzz: packages
+	Tests/Fuzz/run.sh $(INPUTS)
+
+format:
+	swift format -i -r $(SOURCES)
+
+lint:
+	swift format lint --strict -r $(SOURCES)
+
+docs:
+	docc convert Docs/Onion.docc --warnings-as-errors --fallback-display-name Onion \
+		--fallback-bundle-identifier org.thor.onion --output-path .build/docs
+
+install: build
+	install -d $(PREFIX)/bin
+	install -m 755 $(addprefix .build/release/,thor-keys thor-directory thor-router thor-proxy thor-testnet thor-chatgpt) \
+		$(PREFIX)/bin
+
+clean:
+	rm -rf .build .build-thread .build-address Tests/Fuzz/.build Benchmarks/.build
