@@ -228,11 +228,7 @@ final class ClientCircuit {
         var data = ByteBuffer()
         Extend(identity: router.identity, create: handshake.create).write(to: &data)
         _ = self.sendCell(.relayEarly, to: hop) { payload in
-            var writer = RelayMessageWriter(leavesUnguessableTail: false)
-            writer.append(.extend, streamID: .circuit, data: data.readableBytesSpan, into: &payload)
-            guard let rest = writer.finish(&payload) else { return }
-            var tail = payload._mutatingExtracting(rest)
-            self.padding.fill(&tail)
+            self.padding.pack(.extend, streamID: .circuit, data: Array(buffer: data), into: &payload)
         }
     }
 

@@ -24,8 +24,6 @@ struct CrossLoopCells {
     /// Room for as many cells as a link writes at once, so that a busy turn does not grow it step by step.
     private static func makeBuffer() -> ByteBuffer { ByteBufferAllocator().buffer(capacity: 64 * 1024) }
 
-    var isEmpty: Bool { self.batches.isEmpty }
-
     mutating func append(_ cell: RawSpan, to target: LinkHandle) {
         self.batches[target.key, default: (target, Self.makeBuffer())].cells.appendCell(cell)
     }

@@ -9,5 +9,4 @@ struct RouterMetrics: Sendable {
     let refusedStreams = Counter(label: "router.streams.refused")
     /// Circuits that went because all queues together held too much.
     let relievedCircuits = Counter(label: "router.circuits.relieved")
-    let links = Gauge(label: "router.links")
 }
