@@ -2,6 +2,7 @@
 
 #include "internal.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -73,9 +74,25 @@ static const struct onion_cipher_operations *operations_of(int implementation)
     }
 }
 
+// A bit for each implementation that can run here, found out once: asking costs tens of microseconds where a hypervisor
+// answers, and every circuit makes ciphers.
+static unsigned available(void)
+{
+    static _Atomic unsigned known;  // 0: not asked yet
+    unsigned mask = atomic_load_explicit(&known, memory_order_relaxed);
+    if (mask == 0) {
+        mask = 1u << ONION_CIPHER_PORTABLE;
+        for (int i = 0; i < ONION_CIPHER_IMPLEMENTATION_COUNT; i++)
+            if (machine_has(i)) mask |= 1u << i;
+        atomic_store_explicit(&known, mask, memory_order_relaxed);
+    }
+    return mask;
+}
+
 bool onion_cipher_is_available(int implementation)
 {
-    return implementation == ONION_CIPHER_PORTABLE || machine_has(implementation);
+    if (implementation < 0 || implementation >= ONION_CIPHER_IMPLEMENTATION_COUNT) return false;
+    return available() >> implementation & 1;
 }
 
 int onion_cipher_best(void)
@@ -83,7 +100,7 @@ int onion_cipher_best(void)
     static const int fastest_first[] = {
         ONION_CIPHER_VAES512, ONION_CIPHER_VAES256, ONION_CIPHER_AESNI, ONION_CIPHER_ARMV8};
     for (size_t i = 0; i < sizeof fastest_first / sizeof *fastest_first; i++)
-        if (machine_has(fastest_first[i])) return fastest_first[i];
+        if (onion_cipher_is_available(fastest_first[i])) return fastest_first[i];
     return ONION_CIPHER_PORTABLE;
 }
 
