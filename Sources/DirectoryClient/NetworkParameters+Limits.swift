@@ -7,16 +7,18 @@ package import OnionStreams
 // What the consensus says, in the terms of the layers that it is for. They do not know the directory.
 
 extension CongestionParameters {
-    /// A consensus whose values do not fit together is not accepted, so that the published ones are the last resort only.
+    /// A consensus whose values do not fit together is not accepted, so that the defaults are the last resort only.
     package init(_ parameters: NetworkParameters) {
         do {
             try self.init(
                 initialWindow: parameters[.ccWindowInitial], minimumWindow: parameters[.ccWindowMinimum],
                 maximumWindow: parameters[.ccWindowMaximum], alpha: parameters[.ccVegasAlpha],
                 beta: parameters[.ccVegasBeta], gamma: parameters[.ccVegasGamma], delta: parameters[.ccVegasDelta],
-                slowStartCap: parameters[.ccSlowStartCap], slowStartMaximum: parameters[.ccSlowStartMaximum])
+                slowStartCap: parameters[.ccSlowStartCap], slowStartMaximum: parameters[.ccSlowStartMaximum],
+                queuePercent: parameters[.ccQueuePercent],
+                queueDelay: .microseconds(Int64(parameters[.ccQueueDelay])))
         } catch {
-            self = .proposal324
+            self = .wideRange
         }
     }
 }

@@ -127,7 +127,7 @@ public struct CongestionControl: Sendable {
     private mutating func judgeWindow(isLinkBlocked: Bool) {
         let path = self.bandwidthDelayProduct
         let queued = self.queuedCellCount
-        let share = path * self.parameters.queuePercent / 100
+        let share = self.queueShare
         if self.isInSlowStart {
             if queued < self.parameters.gamma + 4 * share, !isLinkBlocked {
                 if self.isWindowUsed { self.grow() }
@@ -138,7 +138,7 @@ public struct CongestionControl: Sendable {
             if self.window >= self.parameters.slowStartMaximum { self.isInSlowStart = false }
         } else if self.untilUpdate == 0 {
             // Departure: with shares, large windows move in larger steps, about 3 % in a round trip.
-            let step = self.parameters.queuePercent == 0 ? 1 : max(1, self.window / 1024)
+            let step = share == 0 ? 1 : max(1, self.window / 1024)
             if queued > self.parameters.delta + 4 * share {
                 self.setWindow(path + self.parameters.delta + 4 * share - step)
             } else if queued > self.parameters.beta + share * 3 / 2 || isLinkBlocked {
@@ -157,6 +157,14 @@ public struct CongestionControl: Sendable {
             self.isWindowUsed = false
         }
         if self.untilUpdate == 0 { self.untilUpdate = self.sendMesPerUpdate }
+    }
+
+    /// What the queue may hold beyond the fixed thresholds, in cells.
+    private var queueShare: Int {
+        let path = self.bandwidthDelayProduct
+        // No overflow: fewer than 2^20 cells, at most 10^9 ns.
+        let delay = Int64(path) * self.parameters.queueDelay.nanoseconds / max(1, self.minimumNanoseconds)
+        return min(max(path * self.parameters.queuePercent / 100, Int(delay)), CongestionParameters.largestMaximum)
     }
 
     /// One step of slow start, limited as by RFC 3742.

@@ -1,3 +1,5 @@
+public import NIOCore
+
 /// What tunes ``CongestionControl``. From the consensus; counts are in cells unless they say otherwise.
 ///
 /// The defaults are those of Tor proposal 324 for circuits to an exit, divided by four where they count cells
@@ -31,6 +33,10 @@ public struct CongestionParameters: Equatable, Sendable {
     /// round trip's worth on a slow path is less than the noise on a fast one. As it is added to the fixed number,
     /// circuits that share a bottleneck still tend to equal windows, and no queue grows past half a round trip.
     public let queuePercent: Int
+    /// What the queue may hold besides, as the time that the path takes for it, where that is more than ``queuePercent``.
+    /// Not in the proposal: on a fast path a fixed number of cells, and any share of a round trip, is less than what one
+    /// read of each router takes, so that routers would work in turns and in small batches. On a slow one this is nothing.
+    public let queueDelay: TimeAmount
 
     /// Updates per window outside slow start, each of one cell.
     static let updatesPerWindow = 32
@@ -46,6 +52,7 @@ public struct CongestionParameters: Equatable, Sendable {
     /// Which rule of DESIGN §7 parameters break.
     public enum Fault: String, Equatable, Sendable {
         case windowsOutOfOrder, thresholdsOutOfOrder, slowStartCapOutOfRange, queuePercentOutOfRange
+        case queueDelayOutOfRange
 
         var advice: String {
             switch self {
@@ -53,6 +60,7 @@ public struct CongestionParameters: Equatable, Sendable {
             case .thresholdsOutOfOrder: "choose 0 < alpha ≤ beta ≤ delta ≤ 16384 and 0 < gamma ≤ 16384"
             case .slowStartCapOutOfRange: "choose a slow start cap and maximum from 32 to 16384"
             case .queuePercentOutOfRange: "choose a queue share from 0 to 100 percent"
+            case .queueDelayOutOfRange: "choose a queue delay from 0 to 1 s"
             }
         }
     }
@@ -63,7 +71,7 @@ public struct CongestionParameters: Equatable, Sendable {
     public init(
         initialWindow: Int = 32, minimumWindow: Int = 32, maximumWindow: Int = largestMaximum, alpha: Int = 46,
         beta: Int = 62, gamma: Int = 46, delta: Int = 77, slowStartCap: Int = 150, slowStartMaximum: Int = 1250,
-        queuePercent: Int = 0
+        queuePercent: Int = 0, queueDelay: TimeAmount = .zero
     ) throws(CircuitError) {
         guard
             Self.smallestMinimum <= minimumWindow, minimumWindow <= initialWindow, initialWindow <= maximumWindow,
@@ -78,7 +86,9 @@ public struct CongestionParameters: Equatable, Sendable {
             throw .parametersInvalid(.slowStartCapOutOfRange)
         }
         guard (0...100).contains(queuePercent) else { throw .parametersInvalid(.queuePercentOutOfRange) }
+        guard (.zero ... .seconds(1)).contains(queueDelay) else { throw .parametersInvalid(.queueDelayOutOfRange) }
         self.queuePercent = queuePercent
+        self.queueDelay = queueDelay
         self.initialWindow = initialWindow
         self.minimumWindow = minimumWindow
         self.maximumWindow = maximumWindow
@@ -92,7 +102,7 @@ public struct CongestionParameters: Equatable, Sendable {
 
     private init(
         unchecked initialWindow: Int, gamma: Int, delta: Int, slowStartCap: Int, slowStartMaximum: Int,
-        queuePercent: Int
+        queuePercent: Int, queueDelay: TimeAmount
     ) {
         self.initialWindow = initialWindow
         self.minimumWindow = 32
@@ -104,14 +114,17 @@ public struct CongestionParameters: Equatable, Sendable {
         self.slowStartCap = slowStartCap
         self.slowStartMaximum = slowStartMaximum
         self.queuePercent = queuePercent
+        self.queueDelay = queueDelay
     }
 
     /// A quarter of proposal 324's numbers, and nothing of our own.
     public static let proposal324 = CongestionParameters(
-        unchecked: 32, gamma: 46, delta: 77, slowStartCap: 150, slowStartMaximum: 1250, queuePercent: 0)
+        unchecked: 32, gamma: 46, delta: 77, slowStartCap: 150, slowStartMaximum: 1250, queuePercent: 0,
+        queueDelay: .zero)
 
-    /// What fills paths from 1 MB/s to 50 MB/s and up to 300 ms within some ten round trips, by simulation.
+    /// What fills paths from 1 MB/s to 50 MB/s and up to 300 ms within some ten round trips, by simulation; and those of
+    /// one machine, by measurement.
     public static let wideRange = CongestionParameters(
-        unchecked: 128, gamma: 100, delta: 100, slowStartCap: largestMaximum, slowStartMaximum: largestMaximum,
-        queuePercent: 12)
+        unchecked: 256, gamma: 100, delta: 100, slowStartCap: largestMaximum, slowStartMaximum: largestMaximum,
+        queuePercent: 12, queueDelay: .milliseconds(4))
 }

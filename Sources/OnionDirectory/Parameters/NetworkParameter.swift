@@ -12,6 +12,8 @@ public enum NetworkParameter: String, CaseIterable, Hashable, Sendable {
     case ccVegasDelta = "cc-vegas-delta"
     case ccSlowStartCap = "cc-slow-start-cap"
     case ccSlowStartMaximum = "cc-slow-start-maximum"
+    case ccQueuePercent = "cc-queue-percent"
+    case ccQueueDelay = "cc-queue-delay-us"
 
     // Limits at an OR
     case streamsPerCircuit = "streams-per-circuit"
@@ -74,13 +76,15 @@ public enum NetworkParameter: String, CaseIterable, Hashable, Sendable {
         return switch self {
         case .ccWindowInitial: row(256, window, "cells")
         case .ccWindowMinimum: row(32, window, "cells")
-        case .ccWindowMaximum: row(4_096, window, "cells")
+        case .ccWindowMaximum: row(16_384, window, "cells")
         case .ccVegasAlpha: row(46, 1...16_384, "cells")
         case .ccVegasBeta: row(62, 1...16_384, "cells")
-        case .ccVegasGamma: row(46, 1...16_384, "cells")
-        case .ccVegasDelta: row(77, 1...16_384, "cells")
-        case .ccSlowStartCap: row(150, 32...16_384, "cells")
-        case .ccSlowStartMaximum: row(1_250, 32...16_384, "cells")
+        case .ccVegasGamma: row(100, 1...16_384, "cells")
+        case .ccVegasDelta: row(100, 1...16_384, "cells")
+        case .ccSlowStartCap: row(16_384, 32...16_384, "cells")
+        case .ccSlowStartMaximum: row(16_384, 32...16_384, "cells")
+        case .ccQueuePercent: row(12, 0...100, "% of the path")
+        case .ccQueueDelay: row(4_000, 0...1_000_000, "µs")
 
         case .streamsPerCircuit: row(256, 1...65_535, "streams")
         case .beginsPerSecond: row(100, 1...1_000_000, "a second and circuit")

@@ -201,6 +201,20 @@ struct CongestionControlTests {
         #expect(network.longestQueueDelay(from: .seconds(0), to: .seconds(6)) <= .milliseconds(600))
     }
 
+    @Test("lets as many cells wait on a fast path as take the queue delay, and few on a slow one")
+    func queueDelay() throws {
+        // 200 000 cells a second: some 400 MB/s, through routers that take a while for each read.
+        var fast = BottleneckSimulation(roundTrip: .microseconds(500), cellsPerSecond: 200_000)
+        fast.addFlow(.wideRange)
+        try fast.run(until: .seconds(2))
+        let waiting = fast.flows[0].control.queuedCellCount
+        #expect((800...3200).contains(waiting), "\(waiting)")
+        var slow = BottleneckSimulation(roundTrip: .milliseconds(20), cellsPerSecond: 500)
+        slow.addFlow(.wideRange)
+        try slow.run(until: .seconds(60))
+        #expect(slow.flows[0].control.queuedCellCount <= 100)
+    }
+
     @Test("two circuits share a bottleneck, and neither starves")
     func shares() throws {
         var network = BottleneckSimulation(roundTrip: .milliseconds(100), cellsPerSecond: 5000)

@@ -1,3 +1,4 @@
+import NIOCore
 import OnionCircuits
 import Testing
 
@@ -35,8 +36,8 @@ struct CongestionParametersTests {
         #expect(throws: refusal) { try CongestionParameters(gamma: 16_385) }
     }
 
-    @Test("slow start and queue share have ranges")
-    func ranges() {
+    @Test("slow start, queue share and queue delay have ranges")
+    func ranges() throws {
         let refusal = CircuitError.parametersInvalid(.slowStartCapOutOfRange)
         #expect(throws: refusal) { try CongestionParameters(slowStartCap: 31) }
         #expect(throws: refusal) { try CongestionParameters(slowStartCap: 16_385) }
@@ -45,6 +46,13 @@ struct CongestionParametersTests {
         #expect(throws: CircuitError.parametersInvalid(.queuePercentOutOfRange)) {
             try CongestionParameters(queuePercent: 101)
         }
+        #expect(throws: CircuitError.parametersInvalid(.queueDelayOutOfRange)) {
+            try CongestionParameters(queueDelay: .milliseconds(1001))
+        }
+        #expect(throws: CircuitError.parametersInvalid(.queueDelayOutOfRange)) {
+            try CongestionParameters(queueDelay: .nanoseconds(-1))
+        }
+        _ = try CongestionParameters(queueDelay: .seconds(1))
     }
 
     @Test("a refusal tells a person what to do")
