@@ -4,7 +4,9 @@ import NIOPosix
 /// The socket options of links, the same for both sides.
 ///
 /// The kernel's buffer sits behind the link's scheduler, so little of what waits may be in it: TCP_NOTSENT_LOWAT and the
-/// write watermarks keep it small. Reads are large, so that a read brings many cells.
+/// write watermarks keep it small. Reads are large, so that a read brings many cells; and there is one a turn, so that what it
+/// brought is on its way before the next: otherwise a whole window moves from router to router as one lump, and only one of
+/// them works at a time.
 ///
 /// - Source: DESIGN §7 *Link*, §8
 enum LinkSockets {
@@ -19,6 +21,7 @@ enum LinkSockets {
             .channelOption(.tcpOption(.tcp_nodelay), value: 1)
             .channelOption(Self.unsentLowWaterOption, value: Self.unsentLowWaterByteCount)
             .channelOption(.writeBufferWaterMark, value: Self.writeWatermarks)
+            .channelOption(.maxMessagesPerRead, value: 1)
             .channelOption(.recvAllocator, value: Self.receiveAllocator)
     }
 
@@ -29,6 +32,7 @@ enum LinkSockets {
             .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
             .childChannelOption(Self.unsentLowWaterOption, value: Self.unsentLowWaterByteCount)
             .childChannelOption(.writeBufferWaterMark, value: Self.writeWatermarks)
+            .childChannelOption(.maxMessagesPerRead, value: 1)
             .childChannelOption(.recvAllocator, value: Self.receiveAllocator)
     }
 

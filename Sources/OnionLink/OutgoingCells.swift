@@ -21,8 +21,8 @@ package struct QueueTraffic: Equatable, Sendable {
 /// - Invariant: a circuit has a queue exactly while it has cells in it, so the order of its cells holds.
 /// - Source: DESIGN §7 *Link*, §8
 struct OutgoingCells {
-    /// A batch of this size goes to TLS at once: four full records.
-    static let fullBatchByteCount = 64 * 1024
+    /// A batch of this size goes to TLS at once: eight full records.
+    static let fullBatchByteCount = 128 * 1024
     /// Cells about the link itself that may wait: a peer that pings and never reads is closed beyond it.
     static let linkCellLimit = 64
     /// A circuit whose queue is at or below this has room for more of its maker's cells.

@@ -36,7 +36,7 @@ extension CircuitEndpointOwner {
 /// cells leave by ``CircuitEndpointOwner``, bytes by each stream's ``StreamSink``.
 ///
 /// Sending is lazy: whatever is given to streams in a turn of the loop is packed at the turn's end, so that Begin and
-/// Data, or Connected, Data and End, share a cell. Streams take turns, a cell each.
+/// Data, or Connected, Data and End, share a cell. Streams take turns of a few cells each.
 ///
 /// - Source: DESIGN §6.3, §7
 package final class CircuitEndpoint {
@@ -52,6 +52,10 @@ package final class CircuitEndpoint {
     private var urgent = Deque<UrgentMessage>()
     /// Streams with something to send, in the order of their turns.
     private var ready = Deque<OnionStream>()
+    /// Cells that the first of them has filled in its turn.
+    private var cellsInTurn = 0
+    private static let longestTurnCellCount: Int64 = 32
+    private static let roundTime = TimeAmount.milliseconds(20)
     private var register = StreamRegister()
     private var isPumpScheduled = false
     private var isPumping = false
@@ -328,15 +332,31 @@ package final class CircuitEndpoint {
         return writer.offset > flowControlEnd
     }
 
+    /// How many cells a stream may fill before the next has its turn. More at once is less work for whoever takes them out
+    /// again; but a round of all streams should take no longer than half of a round trip, or ``roundTime`` if that is more.
+    private var turnCellCount: Int {
+        // No overflow: fewer than 2^14 cells, less than 2^42 ns.
+        let roundTrip = max(1, self.congestion.smoothedRTT.nanoseconds)
+        let round = max(roundTrip / 2, Self.roundTime.nanoseconds)
+        let cellCount = Int64(self.congestion.window) * round / roundTrip / Int64(self.ready.count + 1)
+        return Int(min(max(1, cellCount), Self.longestTurnCellCount))
+    }
+
     private func packStreams(into payload: inout MutableRawSpan, _ writer: inout RelayMessageWriter) {
         var openings = 0
         while let stream = self.ready.popFirst() {
             self.packed.append(stream)
             switch stream.pack(into: &payload, &writer, openings: &openings) {
-            case .nothingLeft: break
+            case .nothingLeft: self.cellsInTurn = 0
             case .cellFull:
                 // One that has yet to say its Begin stays first: ids are begun in the order in which they were given.
-                if stream.isOpeningUnsaid { self.ready.prepend(stream) } else { self.ready.append(stream) }
+                self.cellsInTurn += 1
+                if stream.isOpeningUnsaid || self.cellsInTurn < self.turnCellCount {
+                    self.ready.prepend(stream)
+                } else {
+                    self.ready.append(stream)
+                    self.cellsInTurn = 0
+                }
                 return
             }
         }

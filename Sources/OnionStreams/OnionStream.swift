@@ -85,6 +85,9 @@ package final class OnionStream {
     /// Whether its Begin or Resolve has still to be sent.
     var isOpeningUnsaid: Bool { self.opening.map { $0.command == .begin || $0.command == .resolve } ?? false }
 
+    /// How many streams the circuit has, this one included.
+    var siblingCount: Int { self.endpoint?.streamCount ?? 0 }
+
     // MARK: From the socket
 
     /// Give the stream its socket. What was held is delivered before this returns.

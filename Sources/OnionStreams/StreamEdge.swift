@@ -35,8 +35,11 @@ package final class StreamEdge: ChannelInboundHandler {
     /// What is to follow the bytes that are on their way to the socket.
     private enum OutputState { case open, closing, closed }
 
-    /// How much NIO asks the socket for at once.
-    package static let readByteCount = 64 * 1024
+    /// How much NIO asks the socket for at once; less where many streams share a circuit: what one of them reads then only
+    /// waits for the others.
+    package static let readByteCount = 128 * 1024
+    private static let sharedReadByteCount = 32 * 1024
+    private static let manyStreams = 16
     /// NIO reads a socket to its end once the peer has closed, reads paused or not; this bounds what arrives then.
     package static let receiveBufferByteCount: ChannelOptions.Types.SocketOption.Value = 512 * 1024
 
@@ -48,7 +51,7 @@ package final class StreamEdge: ChannelInboundHandler {
             .channelOption(.tcpOption(.tcp_nodelay), value: 1)
             .channelOption(.socketOption(.so_rcvbuf), value: Self.receiveBufferByteCount)
             .channelOption(.maxMessagesPerRead, value: 1)
-            .channelOption(.recvAllocator, value: Self.receiveAllocator)
+            .channelOption(.recvAllocator, value: Self.receiveAllocator(upTo: Self.readByteCount))
     }
 
     /// The same for the sockets that a proxy accepts.
@@ -59,11 +62,11 @@ package final class StreamEdge: ChannelInboundHandler {
             .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
             .childChannelOption(.socketOption(.so_rcvbuf), value: Self.receiveBufferByteCount)
             .childChannelOption(.maxMessagesPerRead, value: 1)
-            .childChannelOption(.recvAllocator, value: Self.receiveAllocator)
+            .childChannelOption(.recvAllocator, value: Self.receiveAllocator(upTo: Self.readByteCount))
     }
 
-    private static var receiveAllocator: any RecvByteBufferAllocator {
-        AdaptiveRecvByteBufferAllocator(minimum: 2048, initial: 8192, maximum: Self.readByteCount)
+    private static func receiveAllocator(upTo byteCount: Int) -> any RecvByteBufferAllocator {
+        AdaptiveRecvByteBufferAllocator(minimum: 2048, initial: 8192, maximum: byteCount)
     }
 
     /// Make the edge of a stream whose socket is ready.
@@ -81,6 +84,11 @@ package final class StreamEdge: ChannelInboundHandler {
 
     private func attach() {
         self.isAttached = true
+        if self.stream.siblingCount > Self.manyStreams {
+            // A channel without such an option is a test's, and reads nothing by itself.
+            try? self.context?.channel.syncOptions?.setOption(
+                .recvAllocator, value: Self.receiveAllocator(upTo: Self.sharedReadByteCount))
+        }
         self.stream.attach(self)
     }
 

@@ -149,7 +149,8 @@ struct OutgoingCellsTests {
         }
         for _ in 0..<300 {
             var drained: [CircuitID] = []
-            for _ in 0..<32 {
+            // As much as the batch then takes.
+            for _ in 0..<OutgoingCells.fullBatchByteCount / Cell.byteCount {
                 _ = Self.append(1, number, to: &outgoing)
                 number += 1
             }
