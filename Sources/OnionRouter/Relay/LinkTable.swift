@@ -21,6 +21,8 @@ final class LinkTable {
     var usedIDs = UsedCircuitIDs()
     var isClosed = false
     private(set) var circuits: [CircuitID: Entry] = [:]
+    /// The circuit of the last cell: most often the next one's too.
+    private var latest: (id: CircuitID, entry: Entry)?
     private var creates: TokenBucket
 
     init(link: Link, identity: Ed25519PublicKey?, parameters: NetworkParameters) {
@@ -43,12 +45,22 @@ final class LinkTable {
         return change
     }
 
+    /// Find the circuit that a cell names.
+    func entry(_ id: CircuitID) -> Entry? {
+        if let latest, latest.id == id { return latest.entry }
+        guard let entry = self.circuits[id] else { return nil }
+        self.latest = (id, entry)
+        return entry
+    }
+
     func insert(_ entry: Entry, _ id: CircuitID) {
+        self.latest = nil
         self.circuits[id] = entry
         self.link.circuitCount = self.circuits.count
     }
 
     func remove(_ id: CircuitID) {
+        self.latest = nil
         self.circuits[id] = nil
         self.link.circuitCount = self.circuits.count
     }

@@ -29,13 +29,20 @@ final class RelayCircuit {
         case closed
     }
 
-    /// The way ahead.
-    struct NextHop {
+    /// The way ahead. A class, since a cell only looks at it: a copy of so many references would cost more than the look.
+    final class NextHop {
         let link: LinkHandle
         /// The link itself if it lives on this loop.
         let local: Link?
         let id: CircuitID
         let circuit: NIOLoopBound<NextHopCircuit>
+
+        init(link: LinkHandle, local: Link?, id: CircuitID, circuit: NIOLoopBound<NextHopCircuit>) {
+            self.link = link
+            self.local = local
+            self.id = id
+            self.circuit = circuit
+        }
     }
 
     init(id: CircuitID, link: Link, previousHop: LinkPeer) {
@@ -73,6 +80,8 @@ final class NextHopCircuit {
     let id: CircuitID
     let link: Link
     let previous: PreviousHop
+    /// The previous hop's link if it lives on this loop too.
+    let previousLink: Link?
     /// Nil until the previous hop's loop has originated Extended.
     var backward: HopCipher?
     /// Whether Created has come.
@@ -89,6 +98,8 @@ final class NextHopCircuit {
         self.id = id
         self.link = link
         self.previous = previous
+        self.previousLink =
+            previous.link.loop.eventLoop === link.eventLoop ? previous.link.bound.value : nil
     }
 }
 

@@ -155,7 +155,8 @@ final class RouterLoop {
                 throw .messageNotAllowed(.drop)
             }
             CellHeader(circuitID: next.id, command: command).write(to: &cell)
-            self.pass(cell.bytes, to: next.link, local: next.local, circuit: next.id)
+            if let link = next.local { return link.send(circuit: next.id, cell: cell.bytes) }
+            self.passAcross(cell.bytes, to: next.link)
         case .last(let forward, _, _):
             var body = cell._mutatingExtracting(Cell.headerByteCount..<Cell.byteCount)
             guard let tag = forward.forward(command: command.rawValue, body: &body) else {
@@ -207,9 +208,8 @@ final class RouterLoop {
         self.extend(circuit, extend)
     }
 
-    /// Put a cell that was read on its way, over this loop's links or another's.
-    private func pass(_ cell: RawSpan, to target: LinkHandle, local: Link?, circuit: CircuitID) {
-        if let local { return local.send(circuit: circuit, cell: cell) }
+    /// Put a cell that was read on its way over a link of another loop.
+    private func passAcross(_ cell: RawSpan, to target: LinkHandle) {
         self.outbox.append(cell, to: target)
         guard !self.isOutboxFlushScheduled else { return }
         self.isOutboxFlushScheduled = true
@@ -349,10 +349,10 @@ final class RouterLoop {
         guard let cipher = circuit.backward else { throw .replyNotDue }
         var body = cell._mutatingExtracting(Cell.headerByteCount..<Cell.byteCount)
         cipher.backward(command: command.rawValue, body: &body)
-        let previous = circuit.previous
-        CellHeader(circuitID: previous.id, command: command).write(to: &cell)
-        let local = previous.link.loop.eventLoop === self.eventLoop ? previous.link.bound.value : nil
-        self.pass(cell.bytes, to: previous.link, local: local, circuit: previous.id)
+        let id = circuit.previous.id
+        CellHeader(circuitID: id, command: command).write(to: &cell)
+        if let link = circuit.previousLink { return link.send(circuit: id, cell: cell.bytes) }
+        self.passAcross(cell.bytes, to: circuit.previous.link)
     }
 
     // MARK: Ends
@@ -506,7 +506,7 @@ extension RouterLoop: LinkOwner {
             let body = cell.bytes.extracting(Cell.headerByteCount..<Cell.byteCount)
             return self.createReceived(header.circuitID, body, on: table)
         }
-        guard let entry = table.circuits[header.circuitID] else {
+        guard let entry = table.entry(header.circuitID) else {
             return self.shared.metrics.cellsForUnknownCircuits.increment()
         }
         do throws(CircuitError) {
