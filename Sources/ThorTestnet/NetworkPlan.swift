@@ -8,12 +8,28 @@ package struct NetworkPlan: Sendable {
     package let proxyListen: HostPort
     package let logLevel: String
     package let directory: NetworkDirectory
+    private let parameters: NetworkParameters
 
-    package init(routerCount: Int, proxyListen: HostPort, logLevel: String, directory: NetworkDirectory) {
+    /// - Parameter parameters: network parameters as `NAME=VALUE`, over those of a test network.
+    /// - Throws: ``OperatorError`` for one that is not known, out of range, or does not fit with another.
+    package init(
+        routerCount: Int, proxyListen: HostPort, logLevel: String, parameters: [String] = [],
+        directory: NetworkDirectory
+    ) throws(OperatorError) {
         self.routerCount = routerCount
         self.proxyListen = proxyListen
         self.logLevel = logLevel
         self.directory = directory
+        var network = NetworkParameters.testNetwork
+        do throws(DirectoryError) {
+            for text in parameters { try network.set(parsing: text) }
+            try network.validate()
+        } catch {
+            throw OperatorError(
+                "--parameter: \(error)", advice: "'thor-directory --parameter help' lists names, defaults and ranges",
+                status: .configuration)
+        }
+        self.parameters = network
     }
 
     /// The nickname of a router, different for each.
@@ -27,7 +43,7 @@ package struct NetworkPlan: Sendable {
 
     package func directoryArguments() -> [String] {
         [self.directory.privateKeyPath(.directory), "--listen", "127.0.0.1:0", "--open-registration"]
-            + NetworkParameters.testNetwork.assignments.flatMap { ["--parameter", $0] }
+            + self.parameters.assignments.flatMap { ["--parameter", $0] }
             + self.commonArguments(.directory)
     }
 

@@ -29,6 +29,12 @@ struct ThorTestnetCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp("Once the network is ready, describe it in this file.", valueName: "file"))
     var json: String?
 
+    @Option(
+        name: .customLong("parameter"), parsing: .singleValue,
+        help: ArgumentHelp(
+            "Set a network parameter. 'thor-directory --parameter help' lists them.", valueName: "name=value"))
+    var parameters: [String] = []
+
     @Option(name: .customLong("log-level"), help: ArgumentHelp("How much the daemons log.", valueName: "level"))
     var logLevel = LogLevel.info
 
@@ -58,9 +64,9 @@ struct ThorTestnetCommand: AsyncParsableCommand {
             try self.checkExecutables(in: executables)
             let directory = try NetworkDirectory(path: self.state)
             do {
-                let plan = NetworkPlan(
+                let plan = try NetworkPlan(
                     routerCount: self.routers, proxyListen: self.listen, logLevel: self.logLevel.rawValue,
-                    directory: directory)
+                    parameters: self.parameters, directory: directory)
                 var runner = try NetworkRunner(
                     .init(plan: plan, executables: executables, ownExecutable: own, jsonPath: self.json))
                 exitCode = try await runner.run(signals: signals)

@@ -1,5 +1,6 @@
 import OnionDirectory
 import Testing
+import ThorDaemon
 
 @testable import ThorTestnet
 
@@ -13,5 +14,25 @@ struct NetworkPlanTests {
     @Test("puts the first twenty routers in different countries") func countries() {
         #expect(Set((0..<20).map(NetworkPlan.country)).count == 20)
         #expect((0..<100).allSatisfy { RouterDescriptor.isValidCountry(NetworkPlan.country($0)) })
+    }
+
+    @Test("sets the network parameters that it is given, over those of a test network") func parameters() throws {
+        let arguments = try self.plan(["heartbeat-interval-ms=500", "allow-loopback=0"]).directoryArguments()
+        #expect(arguments.contains("heartbeat-interval-ms=500"))
+        #expect(arguments.contains("allow-loopback=0"))
+        #expect(arguments.contains("allow-same-subnet=1"))
+    }
+
+    @Test("refuses a parameter that does not exist, is out of range, or does not fit with another")
+    func parameterRefused() {
+        for text in ["nonsense=1", "heartbeat-interval-ms=0", "cc-window-minimum=4096"] {
+            #expect(throws: OperatorError.self) { try self.plan([text]) }
+        }
+    }
+
+    private func plan(_ parameters: [String]) throws -> NetworkPlan {
+        try NetworkPlan(
+            routerCount: 3, proxyListen: HostPort(host: "127.0.0.1", port: 0), logLevel: "info",
+            parameters: parameters, directory: try NetworkDirectory(path: nil))
     }
 }
