@@ -51,6 +51,8 @@ final class ClientCircuit {
     private var build: CircuitBuild<ConsensusRouter>
     /// With the hop that is awaited.
     private var handshake: CircuitHandshake.Client?
+    /// With the hop after that one, made while that one answers.
+    private var nextHandshake: CircuitHandshake.Client?
     private var forward: [HopCipher] = []
     private var backward: [HopCipher] = []
     private var connection: Connection?
@@ -217,16 +219,28 @@ final class ClientCircuit {
 
     private func sendCreate(to router: ConsensusRouter) {
         guard let connection else { return }
-        let handshake = CircuitHandshake.Client(identity: router.identity, onionKey: router.onionKey)
+        connection.link.send(circuit: connection.id, command: .create, body: self.beginHandshake(with: router).create)
+    }
+
+    /// Begin the handshake with a hop. When its message is on its way, make ready for the next one: keys take 0.1 ms, and
+    /// nothing else is to be done until the answer comes.
+    private func beginHandshake(with router: ConsensusRouter) -> CircuitHandshake.Client {
+        let handshake =
+            self.nextHandshake ?? CircuitHandshake.Client(identity: router.identity, onionKey: router.onionKey)
         self.handshake = handshake
-        connection.link.send(circuit: connection.id, command: .create, body: handshake.create)
+        self.nextHandshake = nil
+        guard let next = self.path.dropFirst(self.forward.count + 1).first else { return handshake }
+        let bound = NIOLoopBound(self, eventLoop: self.eventLoop)
+        self.eventLoop.execute {
+            guard !bound.value.isOver else { return }
+            bound.value.nextHandshake = CircuitHandshake.Client(identity: next.identity, onionKey: next.onionKey)
+        }
+        return handshake
     }
 
     private func sendExtend(to router: ConsensusRouter, from hop: Int) {
-        let handshake = CircuitHandshake.Client(identity: router.identity, onionKey: router.onionKey)
-        self.handshake = handshake
         var data = ByteBuffer()
-        Extend(identity: router.identity, create: handshake.create).write(to: &data)
+        Extend(identity: router.identity, create: self.beginHandshake(with: router).create).write(to: &data)
         _ = self.sendCell(.relayEarly, to: hop) { payload in
             self.padding.pack(.extend, streamID: .circuit, data: Array(buffer: data), into: &payload)
         }
@@ -261,6 +275,7 @@ final class ClientCircuit {
     private func ended(_ error: CircuitError) {
         self.timer?.cancel()
         self.handshake = nil
+        self.nextHandshake = nil
         if let connection {
             self.connection = nil
             connection.forget()
