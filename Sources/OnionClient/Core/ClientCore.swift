@@ -26,6 +26,8 @@ final class ClientCore {
 
     // What the directory said.
     private(set) var consensus: Consensus?
+    /// Whether no path can be drawn from the consensus: only a newer one helps.
+    private(set) var isNetworkTooSmall = false
     private(set) var assignment = PathAssignment(secret: SecureRandom.bytes32())
     private var settings = ClientCircuit.Settings(NetworkParameters())
 
@@ -143,7 +145,13 @@ final class ClientCore {
             // A router that is gone takes the circuit with it sooner or later; no new stream should be there then.
             self.pool.retire(key)
         }
-        self.board.report(.connectingToGuard)
+        let obstacle = pathObstacle(in: consensus)
+        self.isNetworkTooSmall = obstacle != nil
+        if let obstacle {
+            self.board.report(.loadingRouters, because: "\(obstacle); waiting for more")
+        } else {
+            self.board.report(.connectingToGuard)
+        }
         self.logger.info(
             "consensus adopted",
             metadata: [

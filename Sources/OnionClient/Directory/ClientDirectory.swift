@@ -9,6 +9,7 @@ import OnionDirectory
 ///
 ///     disk ── valid ──────────────────────────▶ keeping ──▶ refresh through a circuit ──▶ keeping
 ///       └─ none ──▶ first fetch, directly ──▶──┘   └─ no circuit for a while ──▶ refresh directly ──▶ keeping
+///                                                  └─ too few routers for one ─┘
 ///
 /// Async, off the path of cells; what it finds goes to ``ClientCore`` on the client's event loop.
 ///
@@ -25,6 +26,8 @@ struct ClientDirectory: Sendable {
 
     /// Between two askings because of trouble, at least.
     static let troubleInterval = Duration.seconds(10)
+    /// The same while the network has too few routers for a circuit.
+    static let smallNetworkInterval = Duration.milliseconds(500)
     /// For how long a client without a consensus tries to reach its directory before it gives up.
     static let startPatience = Duration.seconds(120)
     /// Through a circuit, a stream to the directory has to be connected in this time.
@@ -138,8 +141,12 @@ struct ClientDirectory: Sendable {
     // MARK: Keeping
 
     private func waitUntilDue() async throws {
-        let (consensus, expires) = try await self.onLoop { ($0.consensus, $0.assignment.expires) }
+        let (consensus, expires, isTooSmall) = try await self.onLoop {
+            ($0.consensus, $0.assignment.expires, $0.isNetworkTooSmall)
+        }
         guard let consensus else { return }
+        // The directory answers when it has a newer list, so that asking is waiting.
+        guard !isTooSmall else { return try await Task.sleep(for: Self.smallNetworkInterval) }
         var generator = SystemRandomNumberGenerator()
         let now = WallClock.now
         let seconds = RefreshSchedule.secondsUntilRefresh(
@@ -157,7 +164,8 @@ struct ClientDirectory: Sendable {
     /// Ask through a circuit; directly only when circuits have failed for a while.
     private func refresh() async throws {
         let isCutOff = try await self.onLoop { core in
-            core.pool.openCircuitCount == 0 && .now() - core.lastReadyAt > core.limits.directFallbackAfter
+            core.pool.openCircuitCount == 0
+                && (core.isNetworkTooSmall || .now() - core.lastReadyAt > core.limits.directFallbackAfter)
         }
         if isCutOff {
             // The directory then learns that this address uses the network at this time, which it knew from the first

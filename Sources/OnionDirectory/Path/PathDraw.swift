@@ -30,6 +30,19 @@ public func drawPath(
     return try draw.path(guards: guards)
 }
 
+/// Say why no path at all can be drawn in this network, whoever the guard and wherever it leads; nil if one can.
+///
+/// - Complexity: as ``drawPath(consensus:seed:guards:constraints:)``.
+public func pathObstacle(in consensus: Consensus) -> PathError? {
+    do throws(PathError) {
+        _ = try drawPath(
+            consensus: consensus, seed: .zero, guards: [], constraints: PathConstraints(lastHop: .directory))
+        return nil
+    } catch {
+        return error
+    }
+}
+
 /// Draw a client's first guard sample, preferred first: `count` routers with the guard flag, fewer if there are fewer.
 ///
 /// One after the other is drawn from those with the flag that are neither in `existing` nor drawn yet, as in

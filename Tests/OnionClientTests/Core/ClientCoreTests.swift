@@ -25,6 +25,34 @@ struct ClientCoreTests {
         }
     }
 
+    @Test("knows that two routers are too few, says so, and goes on once there are more")
+    func tooSmall() async throws {
+        let world = try TestWorld()
+        let loop = MultiThreadedEventLoopGroup.singleton.next()
+        let board = ProgressBoard()
+        let listed = try world.routers.prefix(3).enumerated().map { index, router in
+            try router.listed(
+                "router\(index)", port: 1, linkKey: world.linkKey.publicKey, policy: ["accept *:*"], country: "SE")
+        }
+        let few = try makeConsensus(Array(listed.prefix(2)), now: WallClock.now, key: world.directoryKey)
+        let enough = try makeConsensus(listed, now: WallClock.now, key: world.directoryKey)
+        try await loop.submit {
+            let core = ClientCore(
+                eventLoop: loop,
+                configuration: OnionClient.Configuration(
+                    directoryHost: "127.0.0.1", directoryPort: 1, directoryKey: world.directoryKey.publicKey,
+                    stateDirectory: world.stateDirectory),
+                board: board, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+            core.adopt(few)
+            #expect(core.isNetworkTooSmall)
+            #expect(board.current.text.contains("waiting for more"), "\(board.current)")
+            core.adopt(enough)
+            #expect(!core.isNetworkTooSmall)
+            #expect(board.current.percent == 50)
+            core.shutDown()
+        }.get()
+    }
+
     @Test("a stream is connected, echoes what it is sent, and ends by halves")
     func echo() async throws {
         try await withClient { client in

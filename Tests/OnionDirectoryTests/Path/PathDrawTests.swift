@@ -56,6 +56,13 @@ struct PathDrawTests {
         }
     }
 
+    @Test("a network of fewer than three routers has no path, and says why")
+    func obstacle() throws {
+        #expect(pathObstacle(in: try Make.consensus(Make.routers(0))) == .noUsableGuard)
+        #expect(pathObstacle(in: try Make.consensus(Make.routers(2))) == .tooFewUnrelatedRouters)
+        #expect(pathObstacle(in: try Make.consensus(Make.routers(3))) == nil)
+    }
+
     private func pathExists(
         in consensus: Consensus, guards: [Ed25519PublicKey], constraints: PathConstraints
     ) -> Bool {
