@@ -20,7 +20,7 @@ demo: build
 	@exec .build/release/thor-testnet
 
 build: packages
-	swift build -c release $(CHECKED)
+	swift build -c release --static-swift-stdlib $(CHECKED)
 
 packages:
 	@.ci/packages $(BUILD_PACKAGES)
@@ -80,7 +80,7 @@ docs:
 
 install: build
 	install -d $(PREFIX)/bin
-	install -m 755 $(addprefix .build/release/,thor-keys thor-directory thor-router thor-proxy thor-testnet thor-chatgpt) \
+	install -s -m 755 $(addprefix .build/release/,thor-keys thor-directory thor-router thor-proxy thor-testnet thor-chatgpt) \
 		$(PREFIX)/bin
 
 clean:
