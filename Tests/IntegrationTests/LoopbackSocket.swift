@@ -94,6 +94,17 @@ final class LoopbackSocket: Sendable {
         return try self.receive(exactly: 10)[1]
     }
 
+    /// The same with a user name, which keeps circuits apart.
+    func socks(as user: String, connectTo host: String, port: UInt16) throws -> UInt8 {
+        let (user, name) = (Array(user.utf8), Array(host.utf8))
+        try self.send([5, 1, 2])
+        _ = try self.receive(exactly: 2)
+        try self.send([1, UInt8(user.count)] + user + [1, 120])
+        _ = try self.receive(exactly: 2)
+        try self.send([5, 1, 0, 3, UInt8(name.count)] + name + [UInt8(port >> 8), UInt8(port & 255)])
+        return try self.receive(exactly: 10)[1]
+    }
+
     /// Serve connections on a free port until `body` is done; `serve` runs on a thread for each.
     static func serving<R>(
         _ serve: @escaping @Sendable (LoopbackSocket) throws -> Void, _ body: (UInt16) async throws -> R

@@ -16,16 +16,20 @@ final class TestNetwork: Sendable {
     let socks: Endpoint
     let client: OnionClient
     let routers: [Ed25519PublicKey]
+    /// In front of each router, if that was asked for.
+    let relays: [CuttableRelay]
     private let services: [Task<Void, any Error>]
     private let groups: [MultiThreadedEventLoopGroup]
     private let directory: String
 
     /// Start everything, wait until the proxy has a circuit, run `body`, stop everything.
     static func run(
-        routers count: Int = 3, parameters: NetworkParameters = .testNetwork,
+        routers count: Int = 3, eventLoops: Int? = nil, isRelayed: Bool = false,
+        parameters: NetworkParameters = .testNetwork,
         _ body: (TestNetwork) async throws -> Void
     ) async throws {
-        let network = try await TestNetwork(routers: count, parameters: parameters)
+        let network = try await TestNetwork(
+            routers: count, eventLoops: eventLoops, isRelayed: isRelayed, parameters: parameters)
         let result: Result<Void, any Error>
         do {
             try await body(network)
@@ -37,7 +41,9 @@ final class TestNetwork: Sendable {
         try result.get()
     }
 
-    private init(routers count: Int, parameters: NetworkParameters) async throws {
+    private init(
+        routers count: Int, eventLoops: Int?, isRelayed: Bool, parameters: NetworkParameters
+    ) async throws {
         let directory = NSTemporaryDirectory() + "thor-test-\(UUID().uuidString)"
         func make(_ name: String) throws -> String {
             let path = "\(directory)/\(name)"
@@ -62,18 +68,26 @@ final class TestNetwork: Sendable {
         let directoryEndpoint = try await bound.value(or: services[0])
 
         var identities: [Ed25519PublicKey] = []
+        var relays: [CuttableRelay] = []
         for index in 0..<count {
             let key = Ed25519PrivateKey()
             identities.append(key.publicKey)
             let ready = Fact<Bool>()
+            var configuration = RouterConfiguration(
+                directoryHost: "127.0.0.1", directoryPort: directoryEndpoint.port,
+                directoryKey: directoryKey.publicKey, identityKey: key,
+                listen: Endpoint(address: .v4(0x7f00_0001), port: 0), nickname: "Router\(index)",
+                exitPolicy: try ExitPolicy(parsing: ["accept 127.0.0.0/8:*"]),
+                stateDirectory: try make("router\(index)"))
+            configuration.eventLoopCount = eventLoops
+            let relay = isRelayed ? try await CuttableRelay(group: group) : nil
+            if let relay {
+                configuration.advertise = .init(address: .v4(0x7f00_0001), port: relay.port)
+                relays.append(relay)
+            }
             let router = OnionRouter(
-                configuration: RouterConfiguration(
-                    directoryHost: "127.0.0.1", directoryPort: directoryEndpoint.port,
-                    directoryKey: directoryKey.publicKey, identityKey: key,
-                    listen: Endpoint(address: .v4(0x7f00_0001), port: 0), nickname: "Router\(index)",
-                    exitPolicy: try ExitPolicy(parsing: ["accept 127.0.0.0/8:*"]),
-                    stateDirectory: try make("router\(index)")),
-                logger: logger, onReady: { ready.set(true) })
+                configuration: configuration, logger: logger, onListening: { relay?.pass(to: $0.port) },
+                onReady: { ready.set(true) })
             let task = Task { try await router.run() }
             services.append(task)
             _ = try await ready.value(or: task)
@@ -100,6 +114,7 @@ final class TestNetwork: Sendable {
         self.socks = try await listening.value(or: proxyTask)
         self.client = client
         self.routers = identities
+        self.relays = relays
         self.services = services
         self.groups = [group, clientGroup]
         self.directory = directory
@@ -112,6 +127,7 @@ final class TestNetwork: Sendable {
     }
 
     private func stop() async {
+        for relay in self.relays { await relay.stop() }
         for service in self.services.reversed() {
             service.cancel()
             _ = await service.result

@@ -37,7 +37,8 @@ package final class OnionRouter: Service, Sendable {
     ///
     /// - Throws: ``RouterError`` or `DirectoryConnectionError` for what keeps the OR from starting.
     package func run() async throws {
-        let group = MultiThreadedEventLoopGroup(numberOfThreads: System.coreCount)
+        let group = MultiThreadedEventLoopGroup(
+            numberOfThreads: self.configuration.eventLoopCount ?? System.coreCount)
         let result: Result<Void, any Error>
         do {
             try await self.run(on: group)

@@ -28,6 +28,8 @@ package struct RouterConfiguration: Sendable {
     /// An existing directory that only the daemon's user can enter.
     package var stateDirectory: String
     package var software: String
+    /// Event loops that share the links; nil takes one for each core.
+    package var eventLoopCount: Int?
 
     /// An address that leads to the OR, and a port if it is not the one that the OR listens on.
     package struct Advertised: Equatable, Sendable {
