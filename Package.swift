@@ -67,6 +67,7 @@ let package = Package(
         // C
         .systemLibrary(name: "CSodium", pkgConfig: "libsodium", providers: [.apt(["libsodium-dev"])]),
         .systemLibrary(name: "CAres", pkgConfig: "libcares", providers: [.apt(["libc-ares-dev"])]),
+        .systemLibrary(name: "CMalloc"),
         .target(name: "COnionCipher"),
 
         // 0 Crypto
@@ -144,7 +145,9 @@ let package = Package(
             swiftSettings: houseRules),
         .target(
             name: "ThorDaemon",
-            dependencies: ["OnionAddress", "OnionCrypto", argumentParser, lifecycle, logging, nioCore, unixSignals],
+            dependencies: [
+                "CMalloc", "OnionAddress", "OnionCrypto", argumentParser, lifecycle, logging, nioCore, unixSignals,
+            ],
             swiftSettings: houseRules),
 
         .target(

@@ -38,7 +38,7 @@ package final class StreamEdge: ChannelInboundHandler {
     /// How much NIO asks the socket for at once; less where many streams share a circuit: what one of them reads then only
     /// waits for the others.
     package static let readByteCount = 128 * 1024
-    private static let sharedReadByteCount = 32 * 1024
+    private static let sharedReadByteCount = 64 * 1024
     private static let manyStreams = 16
     /// NIO reads a socket to its end once the peer has closed, reads paused or not; this bounds what arrives then.
     package static let receiveBufferByteCount: ChannelOptions.Types.SocketOption.Value = 512 * 1024

@@ -45,6 +45,7 @@ package enum Daemon {
         defer { withExtendedLifetime(state) {} }
         FileDescriptorLimit.raise()
         var services = services
+        services.append(MemoryReturn())
         if options.exitsWithParent { services.append(ParentWatch()) }
         services.append(ShutdownDeadline(seconds: Self.shutdownSeconds))
         var quiet = logger
