@@ -39,6 +39,7 @@ final class ClientCore {
     private(set) var circuits: [CircuitPool.CircuitKey: ClientCircuit] = [:]
     private var suspects: [Ed25519PublicKey: NIODeadline] = [:]
     private var refusals: RefusalMemory
+    private var buildTimes = BuildTimes()
     private let padding = PaddingSourceBox()
     private(set) var builtCount: UInt64 = 0
     private(set) var failedCount: UInt64 = 0
@@ -135,6 +136,7 @@ final class ClientCore {
         self.links?.limits = LinkLimits(consensus.parameters)
         self.pool.rules.lifetime = .seconds(Int64(consensus.parameters[.circuitLifetime]))
         self.pool.rules.streamsPerCircuit = consensus.parameters[.streamsPerCircuit]
+        self.applyBuildTimes()
         self.pool.consensusChanged()
         self.pool.pauseOver()
         self.updateSample(consensus)
@@ -155,6 +157,14 @@ final class ClientCore {
     func adopt(_ ticket: PathTicket, for secret: Bytes32) { self.assignment.adopt(ticket, for: secret) }
 
     private func updateSample(_ consensus: Consensus) {
+    /// Let circuits begun from now on have the time that builds have been seen to take.
+    private func applyBuildTimes() {
+        let network = TimeAmount.milliseconds(
+            Int64((self.consensus?.parameters ?? NetworkParameters())[.circuitBuildTimeout]))
+        self.settings.buildTimeLimit = self.buildTimes.limit(network: network)
+        self.pool.rules.slowBuildAfter = self.buildTimes.slow(initial: self.limits.slowBuildAfter, network: network)
+    }
+
         let before = self.sample
         let unixTime = WallClock.now
         let vacancies = self.sample.consensusChanged(
@@ -341,7 +351,7 @@ final class ClientCore {
 
     /// Routers at which circuits have failed lately, or hang.
     private var suspected: Set<Ed25519PublicKey> {
-        let slow = self.circuits.values.filter { .now() - $0.startedAt >= self.limits.slowBuildAfter }
+        let slow = self.circuits.values.filter { .now() - $0.startedAt >= self.pool.rules.slowBuildAfter }
         return Set(self.suspects.keys).union(slow.compactMap { $0.awaitedRouter?.identity })
     }
 
@@ -355,6 +365,10 @@ final class ClientCore {
         }
         if error == .buildTimedOut(hop: 0) || error == .handshakeFailed(hop: 0) {
             self.strike(circuit.guardRouter.identity)
+        }
+        if case .buildTimedOut = error {
+            self.buildTimes.timedOut()
+            self.applyBuildTimes()
         }
     }
 
@@ -391,6 +405,9 @@ extension ClientCore: ClientCircuitOwner {
     }
 
     func circuit(_ circuit: ClientCircuit, closed stream: OnionStream) {
+        // From Create on: dialling a guard is no measure of circuits.
+        if let begun = circuit.exchanges.first?.askedAt { self.buildTimes.built(in: .now() - begun) }
+        self.applyBuildTimes()
         self.pool.streamClosed(on: circuit.key, now: .now())
         if self.pool.waitingRequestCount > 0 || self.pool.phase(of: circuit.key) == .retiring { self.setNeedsTurn() }
     }
