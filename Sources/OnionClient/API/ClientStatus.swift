@@ -1,4 +1,4 @@
-/// What a client is doing at this moment: progress, guard and circuits, but no destinations and no ids.
+/// What a client is doing at this moment: progress, guard and circuits. Destinations only if it was told to reveal them.
 ///
 /// It tells which ORs the user goes through, so it is only for the user: it is never logged.
 public struct ClientStatus: Codable, Equatable, Sendable {
@@ -55,6 +55,13 @@ public struct ClientStatus: Codable, Equatable, Sendable {
         public var address: String
         /// Two letters, or empty.
         public var country: String
+        /// How long the circuit took from the hop before (for the first: from its beginning, so the link to the guard
+        /// included, if there was none) until this one had answered. Only for hops of circuits.
+        public var buildSeconds: Double?
+        /// The round trip from here to this hop and back. To the last hop of a circuit that has carried enough, a smoothed
+        /// measurement by acknowledged cells. Else the one exchange with the hop when the circuit was built: it
+        /// includes the hop's handshake, and its predecessor's connecting to it, if that had no link; so it is an upper bound.
+        public var roundTripSeconds: Double?
 
         public init(fingerprint: String, nickname: String, address: String, country: String = "") {
             self.fingerprint = fingerprint
@@ -78,14 +85,29 @@ public struct ClientStatus: Codable, Equatable, Sendable {
         /// In path order; for a circuit that is being built, the path it is to have.
         public var hops: [Hop]
         public var ageSeconds: Double
+        /// From its beginning until all hops had answered; nil while it is being built.
+        public var buildSeconds: Double?
+        /// The round trip to the last hop: that of its ``Hop/roundTripSeconds``.
+        public var roundTripSeconds: Double?
         /// Streams open on it now.
         public var streamCount: Int
+        /// Streams and look-ups that it has carried so far, those included.
+        public var carriedStreamCount: Int
+        /// Where its open streams go, as `host:port`; nil unless the client was told to reveal it.
+        public var destinations: [String]?
 
-        public init(state: State, hops: [Hop], ageSeconds: Double, streamCount: Int) {
+        public init(
+            state: State, hops: [Hop], ageSeconds: Double, buildSeconds: Double? = nil, roundTripSeconds: Double? = nil,
+            streamCount: Int, carriedStreamCount: Int = 0, destinations: [String]? = nil
+        ) {
             self.state = state
             self.hops = hops
             self.ageSeconds = ageSeconds
+            self.buildSeconds = buildSeconds
+            self.roundTripSeconds = roundTripSeconds
             self.streamCount = streamCount
+            self.carriedStreamCount = carriedStreamCount
+            self.destinations = destinations
         }
     }
 }

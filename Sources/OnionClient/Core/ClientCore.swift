@@ -49,6 +49,9 @@ final class ClientCore {
     private var waiting: [CircuitPool.RequestKey: PendingRequest] = [:]
     private var trying: [CircuitPool.CircuitKey: [ObjectIdentifier: PendingRequest]] = [:]
 
+    /// Where open streams go, if the user wants to be told.
+    private var destinations: [CircuitPool.CircuitKey: [ObjectIdentifier: RefusalMemory.Place]] = [:]
+
     private var ticker: RepeatedTask?
     private var isTurnScheduled = false
     private(set) var isShutDown = false
@@ -133,10 +136,10 @@ final class ClientCore {
         guard !self.isShutDown else { return }
         self.consensus = consensus
         self.settings = ClientCircuit.Settings(consensus.parameters)
+        self.applyBuildTimes()
         self.links?.limits = LinkLimits(consensus.parameters)
         self.pool.rules.lifetime = .seconds(Int64(consensus.parameters[.circuitLifetime]))
         self.pool.rules.streamsPerCircuit = consensus.parameters[.streamsPerCircuit]
-        self.applyBuildTimes()
         self.pool.consensusChanged()
         self.pool.pauseOver()
         self.updateSample(consensus)
@@ -154,9 +157,6 @@ final class ClientCore {
         self.setNeedsTurn()
     }
 
-    func adopt(_ ticket: PathTicket, for secret: Bytes32) { self.assignment.adopt(ticket, for: secret) }
-
-    private func updateSample(_ consensus: Consensus) {
     /// Let circuits begun from now on have the time that builds have been seen to take.
     private func applyBuildTimes() {
         let network = TimeAmount.milliseconds(
@@ -165,6 +165,9 @@ final class ClientCore {
         self.pool.rules.slowBuildAfter = self.buildTimes.slow(initial: self.limits.slowBuildAfter, network: network)
     }
 
+    func adopt(_ ticket: PathTicket, for secret: Bytes32) { self.assignment.adopt(ticket, for: secret) }
+
+    private func updateSample(_ consensus: Consensus) {
         let before = self.sample
         let unixTime = WallClock.now
         let vacancies = self.sample.consensusChanged(
@@ -363,12 +366,12 @@ final class ClientCore {
         case .refreshConsensusThenNewPath: self.hasTrouble = true
         case .newPathWithout, .newPath, .newLink, .waitThenNewPath, .fixConfiguration: break
         }
-        if error == .buildTimedOut(hop: 0) || error == .handshakeFailed(hop: 0) {
-            self.strike(circuit.guardRouter.identity)
-        }
         if case .buildTimedOut = error {
             self.buildTimes.timedOut()
             self.applyBuildTimes()
+        }
+        if error == .buildTimedOut(hop: 0) || error == .handshakeFailed(hop: 0) {
+            self.strike(circuit.guardRouter.identity)
         }
     }
 
@@ -389,6 +392,12 @@ final class ClientCore {
         }
     }
 
+    /// Where the open streams of a circuit go, in alphabetical order.
+    func destinations(on circuit: CircuitPool.CircuitKey) -> [String] {
+        (self.destinations[circuit] ?? [:]).values
+            .map { $0.host.contains(":") ? "[\($0.host)]:\($0.port)" : "\($0.host):\($0.port)" }.sorted()
+    }
+
     var guardInUse: ConsensusRouter? { self.usableGuards.first.flatMap { self.consensus?.router($0) } }
 }
 
@@ -396,6 +405,9 @@ extension ClientCore: ClientCircuitOwner {
     func circuitReady(_ circuit: ClientCircuit) {
         self.builtCount += 1
         self.lastReadyAt = .now()
+        // From Create on: dialling a guard is no measure of circuits.
+        if let begun = circuit.exchanges.first?.askedAt { self.buildTimes.built(in: .now() - begun) }
+        self.applyBuildTimes()
         self.guardStrikes[circuit.guardRouter.identity] = nil
         for router in circuit.path { self.suspects[router.identity] = nil }
         self.pool.circuitOpened(circuit.key, now: .now())
@@ -405,9 +417,9 @@ extension ClientCore: ClientCircuitOwner {
     }
 
     func circuit(_ circuit: ClientCircuit, closed stream: OnionStream) {
-        // From Create on: dialling a guard is no measure of circuits.
-        if let begun = circuit.exchanges.first?.askedAt { self.buildTimes.built(in: .now() - begun) }
-        self.applyBuildTimes()
+        if self.configuration.revealsDestinations {
+            self.destinations[circuit.key]?[ObjectIdentifier(stream)] = nil
+        }
         self.pool.streamClosed(on: circuit.key, now: .now())
         if self.pool.waitingRequestCount > 0 || self.pool.phase(of: circuit.key) == .retiring { self.setNeedsTurn() }
     }
@@ -415,6 +427,7 @@ extension ClientCore: ClientCircuitOwner {
     func circuit(_ circuit: ClientCircuit, ended error: CircuitError) {
         let wasBuilding = self.pool.phase(of: circuit.key) == .building
         self.circuits[circuit.key] = nil
+        self.destinations[circuit.key] = nil
         self.pool.circuitEnded(circuit.key, now: .now())
         guard !self.isShutDown else { return }
         if wasBuilding { self.failedCount += 1 }
@@ -458,7 +471,12 @@ extension ClientCore: PendingRequestOwner {
         request.endAttempt()
         switch (answer, request.goal) {
         case (.connected(let connected, let stream), .stream(_, _, let promise)):
-            if let place = request.place { self.refusals.connected(place, by: attempt.exit) }
+            if let place = request.place {
+                self.refusals.connected(place, by: attempt.exit)
+                if self.configuration.revealsDestinations {
+                    self.destinations[attempt.circuit, default: [:]][ObjectIdentifier(stream)] = place
+                }
+            }
             promise.succeed(OpenedStream(stream, connected: connected, eventLoop: self.eventLoop))
         case (.resolved(.failed(let reason)), .lookUp(_, let promise)):
             switch request.retry.refused(reason) {
