@@ -139,7 +139,7 @@ let package = Package(
                 "OnionAddress",
                 "OnionCells", "OnionClient", "OnionStreams", lifecycle, logging, metrics, nioConcurrencyHelpers,
                 nioCore,
-                nioHTTP1, nioPosix,
+                nioHTTP1, nioPosix, nioSSL, nioTLS, swiftASN1, x509,
             ],
             swiftSettings: houseRules),
         .target(
@@ -148,7 +148,10 @@ let package = Package(
             swiftSettings: houseRules),
 
         .target(
-            name: "ThorChat", dependencies: ["ThorDaemon", asyncHTTPClient, nioCore, nioHTTP1, nioPosix, nioSSL],
+            name: "ThorChat",
+            dependencies: [
+                "ThorDaemon", asyncHTTPClient, nioCore, nioHTTP1, nioPosix, nioSSL,
+            ],
             swiftSettings: houseRules),
         .target(
             name: "ThorTestnet", dependencies: ["OnionCrypto", "OnionDirectory", "ThorDaemon", unixSignals],
@@ -175,8 +178,8 @@ let package = Package(
         .executableTarget(
             name: "thor-proxy",
             dependencies: [
-                "OnionAddress", "OnionClient", "OnionCrypto", "ProxyFrontend", "ThorDaemon", argumentParser, lifecycle,
-                logging,
+                "OnionAddress", "OnionClient", "OnionCrypto", "ProxyFrontend", "ThorDaemon",
+                argumentParser, lifecycle, logging,
                 nioCore, nioPosix, unixSignals,
             ],
             swiftSettings: houseRules),

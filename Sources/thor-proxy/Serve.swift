@@ -9,9 +9,9 @@ import ServiceLifecycle
 import ThorDaemon
 
 /// `thor-proxy DS-ADDRESS DS-PUBLIC-KEY-FILE`: run the proxy until it is told to stop.
-struct Run: AsyncParsableCommand {
+struct Serve: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Run the proxy (what 'thor-proxy' does unless told otherwise).",
+        abstract: "Be the proxy (what 'thor-proxy' does unless told otherwise).",
         usage: "thor-proxy DS-ADDRESS DS-PUBLIC-KEY-FILE [options]",
         discussion: """
             Prints 'listening ADDRESS' for each port, progress in percent with what it waits on, and 'ready' once a \
@@ -62,6 +62,13 @@ struct Run: AsyncParsableCommand {
     @Flag(help: "Refuse destinations by address: a program that sends them may have looked the name up by itself.")
     var refuseAddresses = false
 
+    @Flag(
+        help: """
+            Keep where open streams go, and show it in 'thor-proxy status'. The risk: whoever gets hold of your account, or \
+            sees your screen, learns where you go.
+            """)
+    var revealDestinations = false
+
     @Option(
         help: ArgumentHelp(
             "Where to keep consensus and guards. (default: ~/.local/state/thor/proxy)", valueName: "dir"))
@@ -77,25 +84,34 @@ struct Run: AsyncParsableCommand {
             let state = try StateDirectory(path: self.state, role: "proxy")
             let logger = self.options.bootstrapLogging(label: ThorProxy.name)
 
+            if self.revealDestinations {
+                logger.warning("destinations are shown in the status: whoever can ask for it learns where you go")
+            }
+
             // Everything of one client is on one loop, so there is one thread.
             let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+            var configuration = OnionClient.Configuration(
+                directoryHost: self.directory.host, directoryPort: self.directory.port ?? Self.directoryPort,
+                directoryKey: directoryKey, stateDirectory: state.path, exit: exit)
+            configuration.revealsDestinations = self.revealDestinations
             let client = try OnionClient(
-                configuration: OnionClient.Configuration(
-                    directoryHost: self.directory.host, directoryPort: self.directory.port ?? Self.directoryPort,
-                    directoryKey: directoryKey, stateDirectory: state.path, exit: exit),
+                configuration: configuration,
                 group: group, logger: logger,
                 onAlarm: { alarm in logger.log(level: alarm.isAttack ? .critical : .error, "\(alarm)") })
+            let proxy = ProxyServer(
+                configuration: server, client: client, logger: logger,
+                onListening: { StandardOutput.listening("\($0)") })
             try await Daemon.serve(
                 [
                     ClientService(client: client),
                     ProgressReport(progress: client.progress),
                     StatusServer(
-                        stateDirectory: state.path, group: group, logger: logger, status: { client.status() },
-                        newIdentity: { client.newIdentity() }),
+                        stateDirectory: state.path, eventLoop: client.eventLoop, logger: logger,
+                        services: StatusServices(
+                            status: { proxy.status(client.status()) }, newIdentity: { client.newIdentity() },
+                            trace: { client.trace($0) })),
                     HangupWatch(client: client),
-                    ProxyServer(
-                        configuration: server, client: client, logger: logger,
-                        onListening: { StandardOutput.listening("\($0)") }),
+                    proxy,
                 ],
                 options: self.options, logger: logger)
             try await group.shutdownGracefully()
