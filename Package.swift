@@ -68,6 +68,7 @@ let package = Package(
         .systemLibrary(name: "CSodium", pkgConfig: "libsodium", providers: [.apt(["libsodium-dev"])]),
         .systemLibrary(name: "CAres", pkgConfig: "libcares", providers: [.apt(["libc-ares-dev"])]),
         .target(name: "COnionCipher"),
+        .target(name: "CConfinement"),
 
         // 0 Crypto
         .target(name: "OnionCrypto", dependencies: ["COnionCipher", "CSodium", crypto], swiftSettings: houseRules),
@@ -153,6 +154,7 @@ let package = Package(
                 "ThorDaemon", asyncHTTPClient, nioCore, nioHTTP1, nioPosix, nioSSL,
             ],
             swiftSettings: houseRules),
+        .target(name: "Confinement", dependencies: ["CConfinement", nioCore, nioPosix], swiftSettings: houseRules),
         .target(
             name: "ThorTestnet", dependencies: ["OnionCrypto", "OnionDirectory", "ThorDaemon", unixSignals],
             swiftSettings: houseRules),
@@ -178,7 +180,7 @@ let package = Package(
         .executableTarget(
             name: "thor-proxy",
             dependencies: [
-                "OnionAddress", "OnionClient", "OnionCrypto", "ProxyFrontend", "ThorDaemon",
+                "Confinement", "OnionAddress", "OnionClient", "OnionCrypto", "ProxyFrontend", "ThorDaemon",
                 argumentParser, lifecycle, logging,
                 nioCore, nioPosix, unixSignals,
             ],
@@ -251,6 +253,8 @@ let package = Package(
             swiftSettings: houseRules),
         .testTarget(
             name: "ThorDaemonTests", dependencies: ["ThorDaemon", lifecycle, logging], swiftSettings: houseRules),
+        .testTarget(
+            name: "ConfinementTests", dependencies: ["Confinement", nioCore, nioPosix], swiftSettings: houseRules),
         .testTarget(name: "ThorChatTests", dependencies: ["ThorChat", "ThorDaemon"], swiftSettings: houseRules),
         .testTarget(
             name: "ThorTestnetTests", dependencies: ["OnionDirectory", "ThorDaemon", "ThorTestnet"],

@@ -15,6 +15,7 @@ struct ThorProxy: AsyncParsableCommand {
             thor-proxy DS-ADDRESS DS-PUBLIC-KEY-FILE [--listen ADDRESS:PORT | --listen unix:PATH]... [--state DIR]
             thor-proxy status [--json | --exits | --watch] [--state DIR]
             thor-proxy trace URL [--json] [--state DIR]
+            thor-proxy run [--state DIR] -- COMMAND [ARGUMENT]...
             thor-proxy newnym [--state DIR]
             """,
         discussion: """
@@ -26,7 +27,7 @@ struct ThorProxy: AsyncParsableCommand {
             'thor-proxy help serve' shows all options.
             """,
         version: "thor-proxy \(DaemonVersion.number)",
-        subcommands: [Serve.self, Status.self, Trace.self, NewIdentity.self],
+        subcommands: [Serve.self, Status.self, Trace.self, Run.self, NewIdentity.self],
         defaultSubcommand: Serve.self)
 
     /// Where the proxy that is asked keeps its socket.
