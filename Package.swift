@@ -151,7 +151,7 @@ let package = Package(
         .target(
             name: "ThorChat",
             dependencies: [
-                "ThorDaemon", asyncHTTPClient, nioCore, nioHTTP1, nioPosix, nioSSL,
+                "ThorDaemon", asyncHTTPClient, nioConcurrencyHelpers, nioCore, nioHTTP1, nioPosix, nioSSL,
             ],
             swiftSettings: houseRules),
         .target(name: "Confinement", dependencies: ["CConfinement", nioCore, nioPosix], swiftSettings: houseRules),
