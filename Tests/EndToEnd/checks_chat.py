@@ -101,6 +101,7 @@ def chat_conversation(context):
 @shared
 def chat_failures(context):
     """A bad key, a refused region, a rate limit, no proxy, a broken answer and an unknown CA each get a clear message."""
+    _server(context)
     nobody = socket.create_server(("127.0.0.1", 0))
     port = nobody.getsockname()[1]
     nobody.close()
@@ -127,6 +128,7 @@ def chat_failures(context):
 @shared
 def chat_names(context):
     """The server's name goes to the proxy as a name: nothing here looks it up."""
+    _server(context)
     asked = []
     listener = socket.create_server(("127.0.0.1", 0))
 

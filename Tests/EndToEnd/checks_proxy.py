@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import socks
 from checks_load import MIB, fetch, shared
-from network import Network, Server, wait_for
+from network import Network, Server, is_alive, wait_for
 from servers import make_ca
 
 
@@ -294,10 +294,10 @@ def status_shows(context):
 
 
 class Proxy:
-    """A proxy of the shared network's, beside its own."""
+    """A proxy of a network's, beside its own."""
 
-    def __init__(self, context, state, *arguments):
-        network = context.network
+    def __init__(self, context, state, *arguments, network=None):
+        network = network or context.network
         self.started = time.monotonic()
         self.process = subprocess.Popen(
             [f"{context.executables}/thor-proxy", network.json["directory"]["address"],
@@ -397,6 +397,93 @@ def _worst_request(context, network, place, number):
         return max(pool.map(ask, range(40)))
 
 
+def guards_stay(context):
+    """Whoever makes one guard after the other fail does not walk the proxy on to others than those of its sample."""
+    network = Network(context.executables, routers=9)
+    stopped = []
+    try:
+        def sample():
+            with open(f"{network.state}/proxy/guards") as file:
+                return [line.split()[1] for line in file if line.startswith("guard ")]
+
+        def guard():
+            return network.status().get("guard", {}).get("fingerprint")
+
+        first = sample()
+        assert len(first) == 5 and guard() == first[0], first
+        used = []
+        for _ in range(3):
+            fetch(network.socks, context.data.port, "/small/before")
+            used.append(guard())
+            victim = next(router for router in network.json["routers"] if router["fingerprint"] == used[-1])
+            os.kill(victim["pid"], signal.SIGSTOP)
+            stopped.append(victim["pid"])
+            fetch(network.socks, context.data.port, "/small/after", timeout=60)
+            assert wait_for(lambda: guard() not in (None, *used), 20), "the guard did not change"
+        used.append(guard())
+        # The directory has taken them out by now, which does not make room for others either.
+        assert sample() == first and used == first[:4], (first, used, sample())
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+        # They are probed 15 s after they failed, and then again after 30 s.
+        back = wait_for(lambda: guard() == first[0], 90, step=0.5)
+        assert back, "the preferred guard was not taken up again"
+        context.figure("guards that failed one after the other", "only those of the sample of 5", "4 used, all of it")
+    finally:
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+        network.stop()
+
+
+def circuits_retire(context):
+    """A circuit takes new streams for its lifetime, here 5 s; what it carries by then goes on to its end."""
+    network = Network(context.executables, routers=5)
+    directory = proxy = None
+    state = f"{context.scratch}/retiring"
+    try:
+        pid, address = network.json["directory"]["pid"], network.json["directory"]["address"]
+        with open(f"/proc/{pid}/cmdline") as file:
+            command = file.read().split("\0")[:-1]
+        command[command.index("--listen") + 1] = address
+        command.remove("--exit-with-parent")
+        os.kill(pid, signal.SIGKILL)
+        assert wait_for(lambda: not is_alive(pid), 5)
+        directory = subprocess.Popen([*command, "--parameter", "circuit-lifetime-s=5"], stdin=subprocess.DEVNULL,
+                                     stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        assert directory.stdout.readline().startswith("listening")
+        proxy = Proxy(context, state, network=network)
+        proxy.until_ready()
+        mirror = Mirror()
+
+        def circuits():
+            """Those that carry, or have carried, streams."""
+            return [circuit for circuit in json.loads(
+                thor_proxy(context, "status", "--json", state=state).stdout)["circuits"] if circuit["carriedStreamCount"]]
+
+        held = socks.connect(proxy.address, "127.0.0.1", context.data.port, user="one", password="x")
+        for _ in range(3):
+            seen_by(mirror, proxy.address, "one")
+        ours = [circuit for circuit in circuits() if circuit["streamCount"] == 1]
+        assert len(ours) == 1 and ours[0]["carriedStreamCount"] == 4, circuits()
+        assert wait_for(lambda: any(circuit["state"] == "retiring" and circuit["streamCount"] == 1
+                                    for circuit in circuits()), 10), circuits()
+        seen_by(mirror, proxy.address, "one")
+        old = [circuit for circuit in circuits() if circuit["state"] == "retiring"]
+        assert len(old) == 1 and old[0]["carriedStreamCount"] == 4, circuits()
+        held.sendall(b"GET /small/late HTTP/1.0\r\n\r\n")
+        assert b"hello late" in held.makefile("rb").read()
+        held.close()
+        assert wait_for(lambda: not [circuit for circuit in circuits() if circuit["state"] == "retiring"], 10), circuits()
+        mirror.stop()
+    finally:
+        if proxy is not None:
+            proxy.stop()
+        network.stop()
+        if directory is not None:
+            directory.terminate()
+            directory.wait(10)
+
+
 CHECKS = [exits_by_country, trace, trace_errors, run_sets_variables, run_isolates, status_shows, status_destinations,
           fast_start]
-BREAKING_CHECKS = [requests_after_trouble]
+BREAKING_CHECKS = [requests_after_trouble, guards_stay, circuits_retire]
