@@ -270,6 +270,8 @@ def status_shows(context):
         assert count <= grown < count + MIB, grown
         assert status["traffic"]["outByteCount"] > before["outByteCount"]
         assert status["listeners"] == [context.network.socks] and status["wantsPassword"] is False
+        # The exits by country have had many circuits built.
+        assert 0 < status["usualBuildSeconds"] <= status["buildLimitSeconds"] < 10, status
         complete = [circuit for circuit in status["circuits"] if circuit["state"] != "building"]
         for circuit in complete:
             assert circuit["roundTripSeconds"] > 0 and circuit["buildSeconds"] > 0 and circuit["ageSeconds"] > 0

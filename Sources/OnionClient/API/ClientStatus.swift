@@ -16,11 +16,16 @@ public struct ClientStatus: Codable, Equatable, Sendable {
     public var failedCircuitCount: UInt64
     /// Streams open now.
     public var openStreamCount: Int
+    /// Of five circuits, four were built faster than this; nil until enough have been.
+    public var usualBuildSeconds: Double?
+    /// After how long a circuit that is being built is given up; learned from the one above.
+    public var buildLimitSeconds: Double?
 
     public init(
         progress: ClientProgress, exits: [Hop] = [], consensus: Consensus? = nil, guard: Hop? = nil,
         circuits: [Circuit] = [],
-        builtCircuitCount: UInt64 = 0, failedCircuitCount: UInt64 = 0, openStreamCount: Int = 0
+        builtCircuitCount: UInt64 = 0, failedCircuitCount: UInt64 = 0, openStreamCount: Int = 0,
+        usualBuildSeconds: Double? = nil, buildLimitSeconds: Double? = nil
     ) {
         self.progress = progress
         self.exits = exits
@@ -30,6 +35,8 @@ public struct ClientStatus: Codable, Equatable, Sendable {
         self.builtCircuitCount = builtCircuitCount
         self.failedCircuitCount = failedCircuitCount
         self.openStreamCount = openStreamCount
+        self.usualBuildSeconds = usualBuildSeconds
+        self.buildLimitSeconds = buildLimitSeconds
     }
 
     /// The consensus in use.

@@ -17,7 +17,9 @@ extension ClientCore {
             guard: self.guardInUse.map(ClientStatus.Hop.init),
             circuits: circuits.map(self.describe),
             builtCircuitCount: self.builtCount, failedCircuitCount: self.failedCount,
-            openStreamCount: circuits.reduce(0) { $0 + $1.streamCount })
+            openStreamCount: circuits.reduce(0) { $0 + $1.streamCount },
+            usualBuildSeconds: self.buildTimes.usual?.seconds,
+            buildLimitSeconds: self.settings.buildTimeLimit.seconds)
     }
 
     /// A circuit as the user sees it; nil if it is gone.

@@ -27,7 +27,7 @@ final class ClientCore {
     // What the directory said.
     private(set) var consensus: Consensus?
     private(set) var assignment = PathAssignment(secret: SecureRandom.bytes32())
-    private var settings = ClientCircuit.Settings(NetworkParameters())
+    private(set) var settings = ClientCircuit.Settings(NetworkParameters())
 
     // Guards.
     private var sample = GuardSample()
@@ -39,7 +39,7 @@ final class ClientCore {
     private(set) var circuits: [CircuitPool.CircuitKey: ClientCircuit] = [:]
     private var suspects: [Ed25519PublicKey: NIODeadline] = [:]
     private var refusals: RefusalMemory
-    private var buildTimes = BuildTimes()
+    private(set) var buildTimes = BuildTimes()
     private let padding = PaddingSourceBox()
     private(set) var builtCount: UInt64 = 0
     private(set) var failedCount: UInt64 = 0

@@ -31,6 +31,10 @@ package enum StatusText {
         lines.append(
             "circuits: \(client.circuits.count) now, \(client.builtCircuitCount) built, "
                 + "\(client.failedCircuitCount) failed; \(Self.count(client.openStreamCount, "stream")) open")
+        if let usual = client.usualBuildSeconds, let limit = client.buildLimitSeconds {
+            lines.append(
+                "building a circuit: \(Self.milliseconds(usual)) as a rule, given up after \(Self.milliseconds(limit))")
+        }
         for circuit in client.circuits { lines += Self.circuit(circuit) }
         return lines.map(Self.printable).joined(separator: "\n")
     }

@@ -30,7 +30,8 @@ struct StatusTextTests {
                 .init(
                     state: .open, hops: [hop], ageSeconds: 130, roundTripSeconds: 0.0421, streamCount: 1,
                     carriedStreamCount: 7, destinations: ["example.com\u{1B}:443"])
-            ], builtCircuitCount: 3, failedCircuitCount: 1, openStreamCount: 1)
+            ], builtCircuitCount: 3, failedCircuitCount: 1, openStreamCount: 1,
+            usualBuildSeconds: 0.4, buildLimitSeconds: 2.4)
         var traffic = TrafficMeter.Reading()
         traffic.inByteCount = 3 << 20
         traffic.outBytesPerSecond = 1536
@@ -44,6 +45,7 @@ struct StatusTextTests {
                 guard: evil?[2J (se) 192.0.2.1:9001 AAAA
                 traffic: in 0 B/s, out 1.5 KiB/s; in all 3.0 MiB in, 0 B out
                 circuits: 1 now, 3 built, 1 failed; 1 stream open
+                building a circuit: 400 ms as a rule, given up after 2400 ms
                   open, 2 min old, round trip 42 ms, 1 stream of 7 so far
                     1. evil?[2J (se) 192.0.2.1:9001 AAAA
                     to example.com?:443
