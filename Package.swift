@@ -69,6 +69,7 @@ let package = Package(
         .systemLibrary(name: "CAres", pkgConfig: "libcares", providers: [.apt(["libc-ares-dev"])]),
         .systemLibrary(name: "CMalloc"),
         .target(name: "COnionCipher"),
+        .target(name: "CConfinement"),
 
         // 0 Crypto
         .target(name: "OnionCrypto", dependencies: ["COnionCipher", "CSodium", crypto], swiftSettings: houseRules),
@@ -140,7 +141,7 @@ let package = Package(
                 "OnionAddress",
                 "OnionCells", "OnionClient", "OnionStreams", lifecycle, logging, metrics, nioConcurrencyHelpers,
                 nioCore,
-                nioHTTP1, nioPosix,
+                nioHTTP1, nioPosix, nioSSL, nioTLS, swiftASN1, x509,
             ],
             swiftSettings: houseRules),
         .target(
@@ -151,8 +152,12 @@ let package = Package(
             swiftSettings: houseRules),
 
         .target(
-            name: "ThorChat", dependencies: ["ThorDaemon", asyncHTTPClient, nioCore, nioHTTP1, nioPosix, nioSSL],
+            name: "ThorChat",
+            dependencies: [
+                "ThorDaemon", asyncHTTPClient, nioConcurrencyHelpers, nioCore, nioHTTP1, nioPosix, nioSSL,
+            ],
             swiftSettings: houseRules),
+        .target(name: "Confinement", dependencies: ["CConfinement", nioCore, nioPosix], swiftSettings: houseRules),
         .target(
             name: "ThorTestnet", dependencies: ["OnionCrypto", "OnionDirectory", "ThorDaemon", unixSignals],
             swiftSettings: houseRules),
@@ -178,8 +183,8 @@ let package = Package(
         .executableTarget(
             name: "thor-proxy",
             dependencies: [
-                "OnionAddress", "OnionClient", "OnionCrypto", "ProxyFrontend", "ThorDaemon", argumentParser, lifecycle,
-                logging,
+                "Confinement", "OnionAddress", "OnionClient", "OnionCrypto", "ProxyFrontend", "ThorDaemon",
+                argumentParser, lifecycle, logging,
                 nioCore, nioPosix, unixSignals,
             ],
             swiftSettings: houseRules),
@@ -251,6 +256,8 @@ let package = Package(
             swiftSettings: houseRules),
         .testTarget(
             name: "ThorDaemonTests", dependencies: ["ThorDaemon", lifecycle, logging], swiftSettings: houseRules),
+        .testTarget(
+            name: "ConfinementTests", dependencies: ["Confinement", nioCore, nioPosix], swiftSettings: houseRules),
         .testTarget(name: "ThorChatTests", dependencies: ["ThorChat", "ThorDaemon"], swiftSettings: houseRules),
         .testTarget(
             name: "ThorTestnetTests", dependencies: ["OnionDirectory", "ThorDaemon", "ThorTestnet"],

@@ -116,6 +116,24 @@ public final class OnionClient: Service {
         return promise.futureResult
     }
 
+    /// Open a stream step by step, and tell how long each took. The name is looked up by itself first, at the exit too.
+    ///
+    /// - Parameter request: early data is not sent.
+    /// - Returns: a future on ``eventLoop``; it never fails: what came to nothing is told.
+    public func trace(_ request: StreamRequest) -> EventLoopFuture<TracedStream> {
+        guard request.port != 0, Begin.isValidHost(request.host) else {
+            let trace = StreamTrace(host: request.host, port: request.port)
+            return self.eventLoop.makeSucceededFuture(TracedStream(trace: trace, result: .failure(.invalidRequest)))
+        }
+        let promise = self.eventLoop.makePromise(of: TracedStream.self)
+        let core = self.core
+        var request = request
+        request.exit = self.exit.narrowed(by: request.exit)
+        let narrowed = request
+        self.onLoop { StreamTracing(narrowed, core: core.value, promise: promise).start() }
+        return promise.futureResult
+    }
+
     /// Let no circuit of now carry a new stream; the streams there are go on.
     public func newIdentity() {
         let core = self.core

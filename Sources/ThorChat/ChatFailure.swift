@@ -4,6 +4,10 @@ package import ThorDaemon
 package enum ChatFailure: Error, Equatable, Sendable {
     /// The server answered with this HTTP status; its own words, if it had any.
     case refused(status: Int, message: String?)
+    /// The server does not serve the countries that were tried; its own words, and the countries, the last one last.
+    case unservedCountry(message: String?, tried: [String])
+    /// The proxy is there, and did not connect.
+    case notConnected(host: String)
     case malformedAnswer(String)
     case cutShort
     /// Nothing listens where the proxy should be.
@@ -18,7 +22,7 @@ package enum ChatFailure: Error, Equatable, Sendable {
         switch self {
         case .refused(let status, _): status == 429 || status >= 500 || status == 403
         case .malformedAnswer, .untrusted: false
-        case .cutShort, .noProxy, .unreachable: true
+        case .cutShort, .noProxy, .unreachable, .notConnected, .unservedCountry: true
         }
     }
 }
@@ -27,6 +31,17 @@ extension ChatFailure: OperatorFacing {
     package var operatorError: OperatorError {
         switch self {
         case .refused(let status, let message): Self.refusal(status, message)
+        case .unservedCountry(let message, let tried):
+            OperatorError(
+                "the server does not serve the country that the request comes from (403)"
+                    + (message.map { ": \(DisplayText.line($0))" } ?? "") + ". Tried: \(tried.joined(separator: ", "))",
+                advice:
+                    "Choose a country that it serves with --country; 'thor-proxy status --exits' lists what there is",
+                status: .unavailable)
+        case .notConnected(let host):
+            OperatorError(
+                "the proxy could not connect to \(host)",
+                advice: "'thor-proxy trace https://\(host)/' says why", status: .unavailable)
         case .malformedAnswer(let what):
             OperatorError(
                 "the server does not answer as an OpenAI-compatible server does: \(what)",
@@ -61,9 +76,9 @@ extension ChatFailure: OperatorFacing {
                 advice: "Put a valid key, alone, in the key file", status: .permission)
         case 403:
             return OperatorError(
-                "the server refuses this request (403)\(words). Often it does not serve the country that the exit "
-                    + "router is in",
-                advice: "Try again later: another circuit leaves from another country", status: .unavailable)
+                "the server refuses this request (403)\(words)",
+                advice: "It may be about the key, or the country of the exit router: --country chooses another",
+                status: .unavailable)
         case 404:
             return OperatorError(
                 "the server knows no such model or address (404)\(words)", advice: "Check --model and --base-url",

@@ -52,13 +52,31 @@ enum ChatPiece: Equatable, Sendable {
 }
 
 /// The error object of OpenAI-compatible servers.
-struct ServerError: Decodable, Sendable {
+struct ServerError: Decodable, Equatable, Sendable {
     var message: String?
+    /// A word for programs. Some servers have a number here, which counts as none.
+    var code: String?
 
     private struct Body: Decodable { var error: ServerError? }
+    private enum CodingKeys: CodingKey { case message, code }
 
-    /// The message in an error's body, or nil when the body is something else.
-    static func message(in body: [UInt8]) -> String? {
-        (try? JSONDecoder().decode(Body.self, from: Data(body)))?.error?.message
+    /// The code of OpenAI for a country that it does not serve.
+    static let unservedCountry = "unsupported_country_region_territory"
+
+    init(message: String?, code: String? = nil) {
+        self.message = message
+        self.code = code
+    }
+
+    init(from decoder: any Decoder) throws {
+        let fields = try decoder.container(keyedBy: CodingKeys.self)
+        self.message = try? fields.decodeIfPresent(String.self, forKey: .message)
+        self.code = try? fields.decodeIfPresent(String.self, forKey: .code)
+    }
+
+    /// The error in a body, or nil when the body is something else.
+    init?(body: [UInt8]) {
+        guard let error = (try? JSONDecoder().decode(Body.self, from: Data(body)))?.error else { return nil }
+        self = error
     }
 }

@@ -19,10 +19,13 @@ package enum Daemon {
     ///
     /// An ``OperatorFacing`` error becomes `NAME: what is wrong. What to do.` on standard error. ArgumentParser's own
     /// errors pass through; anything else is shown as it describes itself, with code 70.
+    ///
+    /// - Parameter forbidsCoreDumps: false for a program whose limits others inherit, and that holds no keys.
     package static func run(
-        _ name: String, isolation: isolated (any Actor)? = #isolation, _ body: () async throws -> Void
+        _ name: String, forbidsCoreDumps: Bool = true, isolation: isolated (any Actor)? = #isolation,
+        _ body: () async throws -> Void
     ) async throws {
-        CoreDumps.disable()
+        if forbidsCoreDumps { CoreDumps.disable() }
         signal(SIGPIPE, SIG_IGN)
         do {
             try await body()

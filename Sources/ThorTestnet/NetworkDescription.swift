@@ -14,6 +14,9 @@ package struct NetworkDescription: Codable, Equatable, Sendable {
         package var fingerprint: String
         package var address: String
         package var pid: Int32
+        package var country: String
+        /// The source address of its connections to loopback.
+        package var exitSource: String
     }
     package struct Proxy: Codable, Equatable, Sendable {
         package var address: String

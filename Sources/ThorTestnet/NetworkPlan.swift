@@ -41,6 +41,10 @@ package struct NetworkPlan: Sendable {
     /// The country that a router says it is in, two letters. Of the first routers no two share one.
     package static func country(_ index: Int) -> String { self.names[index % self.names.count].country }
 
+    /// The loopback address that a router's connections leave from, different for each, so that a server on this machine sees
+    /// which exit a connection came by.
+    package static func exitSource(_ index: Int) -> String { "127.0.0.\(index + 2)" }
+
     package func directoryArguments() -> [String] {
         [self.directory.privateKeyPath(.directory), "--listen", "127.0.0.1:0", "--open-registration"]
             + self.parameters.assignments.flatMap { ["--parameter", $0] }
@@ -51,6 +55,7 @@ package struct NetworkPlan: Sendable {
         [
             directoryAddress, self.directory.directoryPublicKeyPath, self.directory.privateKeyPath(.router(index)),
             "--listen", "127.0.0.1:0", "--nickname", Self.nickname(index), "--country", Self.country(index),
+            "--exit-source", Self.exitSource(index),
             // Loopback, which the standard rules close; they follow.
             "--exit-policy", "accept 127.0.0.0/8:*", "--exit-policy", "accept [::1]/128:*",
         ] + self.commonArguments(.router(index))

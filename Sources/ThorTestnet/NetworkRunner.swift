@@ -207,7 +207,8 @@ package struct NetworkRunner {
                 guard roster.alive.contains(role) else { return nil }
                 return .init(
                     nickname: NetworkPlan.nickname(index), fingerprint: self.keys.fingerprints[index],
-                    address: address(role), pid: processID(role))
+                    address: address(role), pid: processID(role), country: NetworkPlan.country(index),
+                    exitSource: NetworkPlan.exitSource(index))
             },
             proxy: .init(address: address(.proxy), pid: processID(.proxy)),
             stateDirectory: directory.path)

@@ -24,8 +24,17 @@ struct ThorChatGPTCommand: AsyncParsableCommand {
     @Argument(help: "What to ask.")
     var prompt: String?
 
-    @Option(help: ArgumentHelp("The SOCKS5 proxy.", valueName: "address:port"))
+    @Option(help: ArgumentHelp("The proxy.", valueName: "address:port"))
     var proxy = HostPort(host: "127.0.0.1", port: 1080)
+
+    @Option(
+        help: ArgumentHelp(
+            """
+            Leave the network in this country, as two letters, or not-us. Without it the proxy chooses, and others are tried \
+            if the server does not serve that country.
+            """,
+            valueName: "country"))
+    var country: String?
 
     @Flag(help: "Go straight to the server, which then sees your address.")
     var direct = false
@@ -51,7 +60,7 @@ struct ThorChatGPTCommand: AsyncParsableCommand {
             let client = ChatClient(
                 try .init(
                     baseURL: self.baseURL, apiKey: key, model: self.model, proxy: self.direct ? nil : self.proxy,
-                    caFile: self.caFile))
+                    country: self.country, caFile: self.caFile))
             do {
                 try await self.talk(client)
             } catch {
@@ -89,10 +98,13 @@ struct ThorChatGPTCommand: AsyncParsableCommand {
     private func ask(_ client: ChatClient, _ messages: [ChatMessage]) async throws -> String {
         var hasText = false
         defer { if hasText { Self.show("\n") } }
-        return try await client.answer(to: messages) {
-            hasText = true
-            Self.show($0)
-        }
+        return try await client.answer(
+            to: messages,
+            onText: {
+                hasText = true
+                Self.show($0)
+            },
+            onNews: { try? FileHandle.standardError.write(contentsOf: Data("thor-chatgpt: \($0)\n".utf8)) })
     }
 
     private static func show(_ text: String) {

@@ -1,145 +1,178 @@
 import ArgumentParser
-import Logging
-import NIOCore
-import NIOPosix
-import OnionClient
+import Confinement
+import Foundation
 import OnionCrypto
 import ProxyFrontend
-import ServiceLifecycle
 import ThorDaemon
 
-/// `thor-proxy DS-ADDRESS DS-PUBLIC-KEY-FILE`: run the proxy until it is told to stop.
+/// `thor-proxy run -- COMMAND`: run one command with the proxy, and where that may be, with nothing else.
 struct Run: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Run the proxy (what 'thor-proxy' does unless told otherwise).",
-        usage: "thor-proxy DS-ADDRESS DS-PUBLIC-KEY-FILE [options]",
+        abstract: "Run a command that uses the running proxy, and where it can be has no other way out.",
+        usage: "thor-proxy run [options] -- COMMAND [ARGUMENT]...",
         discussion: """
-            Prints 'listening ADDRESS' for each port, progress in percent with what it waits on, and 'ready' once a \
-            circuit is open. Connections that come earlier wait for a circuit. Only programs on this machine can use the \
-            proxy, unless --allow-non-loopback is given together with a password.
+            Sets the variables by which programs are told to use a proxy (ALL_PROXY, http_proxy, https_proxy and others), \
+            and ends as the command does. Signals sent to it go to the command.
+
+            On Linux the command also gets a network namespace of its own: there is only loopback in it, and on that only \
+            the proxy's port. A program that does not mind the variables then reaches nothing, and looks up no name; that \
+            includes servers on this machine. Where the system allows no namespace the command is run all the same, and a \
+            line on standard error says that it could go round the proxy; --require-isolation refuses instead.
+
+            It is no prison: files are shared, and so are Unix sockets. A program that means to get out can ask another \
+            one, over such a socket, to connect for it.
             """)
 
-    private static let directoryPort: UInt16 = 9030
-    private static let listenPort: UInt16 = 1080
+    @Flag(help: "Do not run the command where it could go round the proxy.")
+    var requireIsolation = false
 
-    @Argument(help: ArgumentHelp("The directory server, as host or host:port (port 9030).", valueName: "ds-address"))
-    var directory: HostPort
-
-    @Argument(help: ArgumentHelp("The directory server's public key.", valueName: "ds-public-key-file"))
-    var directoryKeyFile: String
+    @Flag(help: "Only set the variables: the command can reach servers on this machine, and go round the proxy.")
+    var noIsolation = false
 
     @Option(
         help: ArgumentHelp(
-            """
-            Where to listen; may be given several times. Port 0 lets the system choose; unix:PATH is a Unix socket that \
-            only you can open. (default: 127.0.0.1:1080)
-            """,
-            valueName: "address:port|unix:path"))
-    var listen: [ListenOption] = []
+            "The user name that the command's connections have: country-se, exit-FINGERPRINT, or anything, for circuits "
+                + "of their own.", valueName: "name"))
+    var user: String?
 
-    @Flag(help: "Listen on addresses that other machines can reach; needs --password-file.")
-    var allowNonLoopback = false
-
-    @Option(
-        help: ArgumentHelp(
-            """
-            Serve only programs that give this password (the first line of the file, which only you may be able to \
-            read), under any user name, by SOCKS5 or HTTP.
-            """, valueName: "file"))
+    @Option(help: ArgumentHelp("The file with the password of a proxy that wants one.", valueName: "file"))
     var passwordFile: String?
 
     @Option(
         help: ArgumentHelp(
-            """
-            Let streams out in this country only, as two letters; or not-us, anywhere but there. Programs can narrow it \
-            by a user name such as country-se.
-            """, valueName: "country"))
-    var country: String?
-
-    @Flag(help: "Never let streams to different destinations share a circuit.")
-    var isolateDestination = false
-
-    @Flag(help: "Refuse destinations by address: a program that sends them may have looked the name up by itself.")
-    var refuseAddresses = false
-
-    @Option(
-        help: ArgumentHelp(
-            "Where to keep consensus and guards. (default: ~/.local/state/thor/proxy)", valueName: "dir"))
+            "The state directory of the proxy to use. (default: ~/.local/state/thor/proxy)", valueName: "dir"))
     var state: String?
 
-    @OptionGroup var options: DaemonOptions
+    @Argument(parsing: .postTerminator, help: ArgumentHelp("The command, and what it is given.", valueName: "command"))
+    var command: [String] = []
+
+    func validate() throws {
+        guard !self.command.isEmpty else {
+            throw ValidationError("Say what to run: thor-proxy run -- COMMAND [ARGUMENT]...")
+        }
+        guard !(self.requireIsolation && self.noIsolation) else {
+            throw ValidationError("--require-isolation and --no-isolation exclude each other.")
+        }
+    }
 
     func run() async throws {
-        try await Daemon.run(ThorProxy.name) {
-            let server = try self.serverConfiguration()
-            let exit = try self.exitWish()
-            let directoryKey = try KeyLoading.publicKey(self.directoryKeyFile)
-            let state = try StateDirectory(path: self.state, role: "proxy")
-            let logger = self.options.bootstrapLogging(label: ThorProxy.name)
-
-            // Everything of one client is on one loop, so there is one thread.
-            let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
-            let client = try OnionClient(
-                configuration: OnionClient.Configuration(
-                    directoryHost: self.directory.host, directoryPort: self.directory.port ?? Self.directoryPort,
-                    directoryKey: directoryKey, stateDirectory: state.path, exit: exit),
-                group: group, logger: logger,
-                onAlarm: { alarm in logger.log(level: alarm.isAttack ? .critical : .error, "\(alarm)") })
-            try await Daemon.serve(
-                [
-                    ClientService(client: client),
-                    ProgressReport(progress: client.progress),
-                    StatusServer(
-                        stateDirectory: state.path, group: group, logger: logger, status: { client.status() },
-                        newIdentity: { client.newIdentity() }),
-                    HangupWatch(client: client),
-                    ProxyServer(
-                        configuration: server, client: client, logger: logger,
-                        onListening: { StandardOutput.listening("\($0)") }),
-                ],
-                options: self.options, logger: logger)
-            try await group.shutdownGracefully()
-            // The lock is held until here.
-            withExtendedLifetime(state) {}
+        // Those that the command is to have as well; everything that is opened later is ours alone.
+        let given = ConfinedCommand.openDescriptors()
+        var code: Int32 = 0
+        try await Daemon.run(ThorProxy.name, forbidsCoreDumps: false) {
+            let (status, _) = try await StatusQuery.ask(stateDirectory: ThorProxy.stateDirectory(self.state))
+            let proxy = try self.proxy(status)
+            code = try await self.run(proxy, password: try self.password(status), keeping: given)
         }
+        if code != 0 { throw ExitCode(code) }
     }
 
-    private func serverConfiguration() throws -> ProxyServer.Configuration {
-        let access = try self.passwordFile.map { ProxyAccess.password(try KeyFile.readPassphrase($0)) } ?? .open
-        var policy = ProxyPolicy()
-        policy.isolatesDestinations = self.isolateDestination
-        policy.refusesAddresses = self.refuseAddresses
-        let addresses = self.listen.isEmpty ? [.address(HostPort(host: "127.0.0.1", port: nil))] : self.listen
-        return ProxyServer.Configuration(
-            listenAddresses: try addresses.map { address in
-                switch address {
-                case .address(let address):
-                    try ProxyListenAddress(
-                        host: address.host, port: address.port ?? Self.listenPort,
-                        allowsNonLoopback: self.allowNonLoopback, access: access)
-                case .unix(let path): try ProxyListenAddress(unixPath: path)
+    private func run(_ proxy: Proxy, password: String?, keeping given: Set<Int32>) async throws -> Int32 {
+        // In a namespace of its own every port is free, the proxy's too.
+        let port = proxy.port ?? Self.insidePort
+        let variables = ProxyVariables(port: port, userName: self.user, password: password)
+        let environment = variables.applied(
+            to: ProcessInfo.processInfo.environment, hasNetcat: Self.isInPath("nc.openbsd"))
+        if !self.noIsolation {
+            do throws(ConfinedCommand.Failure) {
+                let command = try ConfinedCommand(
+                    self.command, environment: environment, isolatedPort: port, keeping: given)
+                return try await self.serve(command, proxy)
+            } catch {
+                guard case .cannotIsolate(let why) = error else { throw self.operatorError(error) }
+                if self.requireIsolation {
+                    throw OperatorError(
+                        "\(self.command[0]) was not run: it could go round the proxy, as \(why)",
+                        advice: "Allow user namespaces, run as root, or leave --require-isolation out", status: .osError
+                    )
                 }
-            },
-            access: access, policy: policy)
-    }
-
-    private func exitWish() throws(OperatorError) -> ExitWish {
-        guard let country else { return .any }
-        guard let wish = ExitWish(country: country) else {
-            throw OperatorError(
-                "--country wants two letters, and \(country) is something else",
-                advice: "Give one such as se, or not-us",
-                status: .usage)
+                FileHandle.standardError.write(
+                    Data("thor-proxy: \(self.command[0]) could go round the proxy, as \(why)\n".utf8))
+            }
         }
-        return wish
+        guard proxy.port != nil else {
+            throw OperatorError(
+                "the proxy listens on no port that programs can be told of",
+                advice: "Start it with --listen 127.0.0.1:PORT", status: .configuration)
+        }
+        do throws(ConfinedCommand.Failure) {
+            let command = try ConfinedCommand(
+                self.command, environment: environment, isolatedPort: nil, keeping: given)
+            return await command.wait()
+        } catch {
+            throw self.operatorError(error)
+        }
     }
-}
 
-/// The client as a service of its own.
-struct ClientService: Service, CustomStringConvertible {
-    let client: OnionClient
+    /// Carry the connections of a command that can make none itself, until it ends.
+    private func serve(_ command: ConfinedCommand, _ proxy: Proxy) async throws(ConfinedCommand.Failure) -> Int32 {
+        guard let listener = command.listener else { return await command.wait() }
+        FileDescriptorLimit.raise()
+        let forwarder: PortForwarder?
+        do {
+            forwarder = try await PortForwarder.serve(listener, to: proxy.target)
+        } catch {
+            FileHandle.standardError.write(Data("thor-proxy: the command cannot reach the proxy: \(error)\n".utf8))
+            forwarder = nil
+        }
+        let code = await command.wait()
+        await forwarder?.stop()
+        return code
+    }
 
-    var description: String { "client" }
+    // MARK: The proxy
 
-    func run() async throws { try await self.client.run() }
+    private struct Proxy {
+        var target: PortForwarder.Target
+        /// nil: only a Unix socket.
+        var port: UInt16?
+    }
+
+    /// What the command sees of a proxy that has no port.
+    private static let insidePort: UInt16 = 1080
+
+    private func proxy(_ status: ProxyStatus) throws(OperatorError) -> Proxy {
+        for listener in status.listeners {
+            guard let place = HostPort(argument: listener), let port = place.port,
+                place.host == "127.0.0.1" || place.host == "0.0.0.0"
+            else { continue }
+            return Proxy(target: .loopback(port: port), port: port)
+        }
+        for listener in status.listeners where listener.hasPrefix(ProxyListenAddress.unixPrefix) {
+            return Proxy(
+                target: .unix(path: String(listener.dropFirst(ProxyListenAddress.unixPrefix.count))), port: nil)
+        }
+        throw OperatorError(
+            "the proxy listens neither on 127.0.0.1 nor on a Unix socket",
+            advice: "Start it with --listen 127.0.0.1:PORT", status: .configuration)
+    }
+
+    private func password(_ status: ProxyStatus) throws -> String? {
+        if let passwordFile { return String(decoding: try KeyFile.readPassphrase(passwordFile), as: UTF8.self) }
+        guard !status.wantsPassword else {
+            throw OperatorError(
+                "the proxy wants a password", advice: "Name its file with --password-file", status: .permission)
+        }
+        return nil
+    }
+
+    private func operatorError(_ failure: ConfinedCommand.Failure) -> any Error {
+        switch failure {
+        case .notExecuted(let errno):
+            FileHandle.standardError.write(
+                Data("thor-proxy: cannot run \(self.command[0]): \(String(cString: strerror(errno)))\n".utf8))
+            // As shells and env do.
+            return ExitCode(errno == ENOENT ? 127 : 126)
+        case .system(let errno):
+            return OperatorError(
+                "cannot run \(self.command[0]): \(String(cString: strerror(errno)))", advice: "Try again",
+                status: .osError)
+        case .cannotIsolate(let why): return OperatorError(why, advice: "", status: .osError)
+        }
+    }
+
+    private static func isInPath(_ name: String) -> Bool {
+        (ProcessInfo.processInfo.environment["PATH"] ?? "").split(separator: ":")
+            .contains { FileManager.default.isExecutableFile(atPath: "\($0)/\(name)") }
+    }
 }

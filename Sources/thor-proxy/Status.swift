@@ -6,10 +6,13 @@ import ThorDaemon
 /// `thor-proxy status`: ask the running proxy what it does.
 struct Status: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Show the running proxy's progress, guard and circuits.",
+        abstract: "Show the running proxy's progress, traffic, guard and circuits.",
         discussion: """
-            Asks over a socket in the state directory that only you can open. No destinations are shown, because the \
-            proxy does not keep them.
+            Asks over a socket in the state directory that only you can open. Traffic is what programs and the proxy say to \
+            each other, a second, over the last five; in is what comes out of the network. The round trip is that to the \
+            circuit's last router: once enough has gone through it, a smoothed measurement; before, that router's answer \
+            when the circuit was built, its handshake included. No destinations are shown, because the proxy does not keep \
+            them, unless it was started with --reveal-destinations.
             """)
 
     @Flag(help: "Print one line of JSON.")
@@ -38,7 +41,7 @@ struct Status: AsyncParsableCommand {
             repeat {
                 let (status, json) = try await StatusQuery.ask(stateDirectory: directory)
                 if self.exits {
-                    print(StatusText.exits(status))
+                    print(StatusText.exits(status.client))
                 } else if self.json {
                     print(json)
                 } else {

@@ -14,6 +14,8 @@ struct ThorProxy: AsyncParsableCommand {
         usage: """
             thor-proxy DS-ADDRESS DS-PUBLIC-KEY-FILE [--listen ADDRESS:PORT | --listen unix:PATH]... [--state DIR]
             thor-proxy status [--json | --exits | --watch] [--state DIR]
+            thor-proxy trace URL [--json] [--state DIR]
+            thor-proxy run [--state DIR] -- COMMAND [ARGUMENT]...
             thor-proxy newnym [--state DIR]
             """,
         discussion: """
@@ -22,11 +24,11 @@ struct ThorProxy: AsyncParsableCommand {
 
               curl --proxy socks5h://127.0.0.1:1080 https://example.com/
 
-            'thor-proxy help run' shows all options.
+            'thor-proxy help serve' shows all options.
             """,
         version: "thor-proxy \(DaemonVersion.number)",
-        subcommands: [Run.self, Status.self, NewIdentity.self],
-        defaultSubcommand: Run.self)
+        subcommands: [Serve.self, Status.self, Trace.self, Run.self, NewIdentity.self],
+        defaultSubcommand: Serve.self)
 
     /// Where the proxy that is asked keeps its socket.
     static func stateDirectory(_ option: String?) -> String {

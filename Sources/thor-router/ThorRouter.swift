@@ -83,6 +83,15 @@ struct ThorRouter: AsyncParsableCommand {
             valueName: "rule"))
     var exitPolicy: [String] = []
 
+    @Option(
+        help: ArgumentHelp(
+            """
+            The address of this machine that users' connections leave from, where there are several. Destinations of the \
+            other IP version are reached from the system's choice; from a loopback address only loopback is.
+            """,
+            valueName: "address"))
+    var exitSource: String?
+
     @Flag(help: "Open no connections to the Internet for users.")
     var noExit = false
 
@@ -113,8 +122,8 @@ struct ThorRouter: AsyncParsableCommand {
                     directoryKey: directoryKey, identityKey: identityKey, listen: options.listen,
                     advertise: options.advertise, nickname: self.nickname, country: self.country.uppercased(),
                     contact: self.contact, family: options.family, bandwidthRate: self.bandwidthRate,
-                    exitPolicy: options.exitPolicy, resolvers: options.resolvers, stateDirectory: state.path,
-                    software: DaemonVersion.software),
+                    exitPolicy: options.exitPolicy, exitSource: options.exitSource, resolvers: options.resolvers,
+                    stateDirectory: state.path, software: DaemonVersion.software),
                 logger: logger, onListening: { StandardOutput.listening("\($0)") },
                 onReady: { StandardOutput.ready() })
             try await Daemon.serve([router], state: state, options: self.daemon, logger: logger)
@@ -125,6 +134,7 @@ struct ThorRouter: AsyncParsableCommand {
         var listen: Endpoint
         var advertise: RouterConfiguration.Advertised?
         var exitPolicy: ExitPolicy
+        var exitSource: IPAddress?
         var resolvers: [Endpoint]
         var family: [Ed25519PublicKey]
     }
@@ -154,8 +164,20 @@ struct ThorRouter: AsyncParsableCommand {
             resolvers.append(endpoint)
         }
         return Options(
-            listen: listen, advertise: advertise, exitPolicy: try self.policy(), resolvers: resolvers,
-            family: try self.familyKeys())
+            listen: listen, advertise: advertise, exitPolicy: try self.policy(), exitSource: try self.source(),
+            resolvers: resolvers, family: try self.familyKeys())
+    }
+
+    private func source() throws(OperatorError) -> IPAddress? {
+        guard let text = self.exitSource else { return nil }
+        guard let address = IPAddress(text) else {
+            throw .usage("--exit-source \(text)", advice: "Give an address of this machine, such as 192.0.2.7")
+        }
+        guard OnionRouter.isOwnAddress(address) else {
+            throw .usage(
+                "--exit-source \(text) is no address of this machine", advice: "'ip address' lists those that are")
+        }
+        return address
     }
 
     private func familyKeys() throws(OperatorError) -> [Ed25519PublicKey] {

@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 
 from checks_load import shared
 from network import HERE, Server
@@ -100,11 +101,12 @@ def chat_conversation(context):
 @shared
 def chat_failures(context):
     """A bad key, a refused region, a rate limit, no proxy, a broken answer and an unknown CA each get a clear message."""
+    _server(context)
     nobody = socket.create_server(("127.0.0.1", 0))
     port = nobody.getsockname()[1]
     nobody.close()
     cases = [
-        (77, "401", dict(key=context.bad)), (69, "403", dict(model="region")), (75, "429", dict(model="busy")),
+        (77, "401", dict(key=context.bad)), (69, "403", dict(model="forbidden")), (75, "429", dict(model="busy")),
         (69, "middle of the answer", dict(model="cut")), (69, "nothing listens", dict(proxy=f"127.0.0.1:{port}")),
     ]
     for code, words, options in cases:
@@ -126,15 +128,14 @@ def chat_failures(context):
 @shared
 def chat_names(context):
     """The server's name goes to the proxy as a name: nothing here looks it up."""
+    _server(context)
     asked = []
     listener = socket.create_server(("127.0.0.1", 0))
 
     def answer():
         client, _ = listener.accept()
-        client.recv(100)
-        client.sendall(b"\x05\x00")
-        asked.append(client.recv(300))
-        client.sendall(b"\x05\x04\x00\x01" + bytes(6))
+        asked.append(client.recv(1000))
+        client.sendall(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n")
         client.close()
 
     thread = threading.Thread(target=answer, daemon=True)
@@ -145,8 +146,51 @@ def chat_names(context):
         stdin=subprocess.DEVNULL, text=True, capture_output=True, timeout=90)
     thread.join(5)
     listener.close()
-    assert asked and asked[0][:4] == b"\x05\x01\x00\x03" and b"no-such-name.invalid" in asked[0], asked
+    assert asked and asked[0].startswith(b"CONNECT no-such-name.invalid:443 HTTP/1.1\r\n"), asked
     assert result.returncode == 69 and "no-such-name.invalid" in result.stderr, (result.returncode, result.stderr)
+
+
+def _only(context, router):
+    """The model that is served to those who come from this router, and to no others."""
+    return f"only-{router['exitSource']}"
+
+
+@shared
+def chat_countries(context):
+    """A server that serves one exit's country alone is found by trying others; one that serves none is told of."""
+    _server(context)
+    url = f"https://127.0.0.1:{context.chat.port}/v1"
+    through = ["--base-url", url, "--ca-file", context.ca, "--proxy", context.network.socks]
+
+    def ask(*arguments, text=None):
+        return subprocess.run(
+            [f"{context.executables}/thor-chatgpt", context.good, *arguments, *through], input=text,
+            stdin=None if text is not None else subprocess.DEVNULL, text=True, capture_output=True, timeout=120)
+
+    started = time.monotonic()
+    for router in context.network.json["routers"]:
+        result = ask(PROMPT, "--model", _only(context, router))
+        assert result.returncode == 0 and result.stdout == f"Turn 1: you said “{PROMPT}”.\n", result
+        if result.stderr:
+            assert f"it serves {router['country']}" in result.stderr and "does not serve" in result.stderr, result.stderr
+    count = len(context.network.json["routers"])
+    context.figure("a server that serves one of five countries: each found", "all",
+                   f"{count} of {count}, in {time.monotonic() - started:.1f} s")
+    # A conversation stays where it is served.
+    result = ask("--model", _only(context, context.network.json["routers"][4]), text="one\ntwo\n")
+    assert result.stdout == "Turn 1: you said “one”.\nTurn 2: you said “two”.\n", result
+    assert result.stderr.count("it serves") <= 1, result.stderr
+    # Nobody is served.
+    result = ask(PROMPT, "--model", "region")
+    assert result.returncode == 69 and "Tried: the proxy's choice, " in result.stderr, result
+    for router in context.network.json["routers"]:
+        assert router["country"] in result.stderr.splitlines()[-1], result.stderr
+    # Who wants one country gets it or nothing.
+    wanted, other = context.network.json["routers"][:2]
+    result = ask(PROMPT, "--country", wanted["country"].lower(), "--model", _only(context, wanted))
+    assert result.returncode == 0 and not result.stderr, result
+    result = ask(PROMPT, "--country", wanted["country"].lower(), "--model", _only(context, other))
+    assert result.returncode == 69 and f"Tried: {wanted['country']}" in result.stderr, result
 
 
 @shared
@@ -163,6 +207,13 @@ def chat_example(context):
         env={**os.environ, "SSL_CERT_FILE": context.ca, "PYTHONIOENCODING": "utf-8"})
     assert result.returncode == 0, result.stderr
     assert result.stdout == f"Turn 1: you said “{PROMPT}”.\n", result.stdout
+    for router in context.network.json["routers"][1:4]:
+        result = subprocess.run(
+            [python, f"{HERE}/../../examples/chatgpt.py", context.good, PROMPT, "--base-url",
+             f"https://127.0.0.1:{context.chat.port}/v1", "--model", _only(context, router), "--proxy",
+             context.network.socks], stdin=subprocess.DEVNULL, text=True, capture_output=True, timeout=120,
+            env={**os.environ, "SSL_CERT_FILE": context.ca, "PYTHONIOENCODING": "utf-8"})
+        assert result.returncode == 0 and result.stdout == f"Turn 1: you said “{PROMPT}”.\n", result
     result = subprocess.run(
         [python, f"{HERE}/../../examples/chatgpt.py", context.bad, PROMPT, "--base-url", url, "--proxy",
          context.network.socks], stdin=subprocess.DEVNULL, text=True, capture_output=True, timeout=90,
@@ -170,4 +221,4 @@ def chat_example(context):
     assert result.returncode != 0 and "401" in result.stderr and "Traceback" not in result.stderr, result.stderr
 
 
-CHECKS = [chat_answers, chat_conversation, chat_failures, chat_names, chat_example]
+CHECKS = [chat_answers, chat_conversation, chat_failures, chat_names, chat_countries, chat_example]

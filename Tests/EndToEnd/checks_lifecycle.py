@@ -20,7 +20,7 @@ def description(context):
         assert set(json["proxy"]) == {"address", "pid"}, json
         assert len(json["routers"]) == 4
         for router in json["routers"]:
-            assert set(router) == {"nickname", "fingerprint", "address", "pid"}, router
+            assert set(router) == {"nickname", "fingerprint", "address", "pid", "country", "exitSource"}, router
         assert len({router["nickname"] for router in json["routers"]}) == 4
         assert len({router["fingerprint"] for router in json["routers"]}) == 4
         for pid in network.processes.values():

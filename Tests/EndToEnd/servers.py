@@ -93,8 +93,10 @@ class Chat(Data):
         if self.headers.get("Authorization") != f"Bearer {self.KEY}":
             return self.refuse(401, "Incorrect API key provided: " + self.headers.get("Authorization", "").split()[-1])
         kind = request.get("model", "")
-        if kind == "region":
-            return self.refuse(403, "Country, region, or territory not supported")
+        if kind == "region" or kind.startswith("only-") and kind != f"only-{self.client_address[0]}":
+            return self.refuse(403, "Country, region, or territory not supported", "unsupported_country_region_territory")
+        if kind == "forbidden":
+            return self.refuse(403, "You are not allowed to sample from this model")
         if kind == "busy":
             return self.refuse(429, "Rate limit reached")
         turns = [message for message in request["messages"] if message["role"] == "user"]
@@ -129,8 +131,8 @@ class Chat(Data):
         self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
         self.wfile.flush()
 
-    def refuse(self, status, message):
-        self.answer(status, json.dumps({"error": {"message": message, "type": "test", "code": None}}),
+    def refuse(self, status, message, code=None):
+        self.answer(status, json.dumps({"error": {"message": message, "type": "test", "code": code}}),
                     "application/json")
 
 

@@ -23,8 +23,12 @@ struct ChatPieceTests {
     }
 
     @Test("knows the server's words in an error, if there are any") func serverWords() {
-        #expect(ServerError.message(in: Array(#"{"error":{"message":"no"}}"#.utf8)) == "no")
-        #expect(ServerError.message(in: Array("<html>".utf8)) == nil)
+        #expect(ServerError(body: Array(#"{"error":{"message":"no"}}"#.utf8)) == ServerError(message: "no"))
+        #expect(
+            ServerError(body: Array(#"{"error":{"message":"no","code":"busy"}}"#.utf8))
+                == ServerError(message: "no", code: "busy"))
+        #expect(ServerError(body: Array(#"{"error":{"message":"no","code":3}}"#.utf8)) == ServerError(message: "no"))
+        #expect(ServerError(body: Array("<html>".utf8)) == nil)
     }
 
     @Test(

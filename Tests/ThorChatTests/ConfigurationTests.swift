@@ -17,6 +17,18 @@ struct ConfigurationTests {
     }
 
     @Test(
+        "a country is two letters, or not- and two letters; and needs a proxy",
+        arguments: [("se", true), ("not-us", true), ("swe", false), ("s1", false), ("", false), ("not-", false)])
+    func country(country: String, isValid: Bool) {
+        let make = { (proxy: HostPort?) in
+            try? ChatClient.Configuration(
+                baseURL: "https://example.com/v1", apiKey: "k", model: "m", proxy: proxy, country: country, caFile: nil)
+        }
+        #expect((make(HostPort(host: "127.0.0.1", port: 1080)) != nil) == isValid)
+        #expect(make(nil) == nil)
+    }
+
+    @Test(
         "refuses what is no base URL",
         arguments: ["", "example.com", "ftp://example.com", "https://", "https://a:b@c/"])
     func malformed(url: String) {

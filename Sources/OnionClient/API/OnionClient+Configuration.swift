@@ -13,6 +13,9 @@ extension OnionClient {
         /// What the exits of all streams must be like, whatever else a stream wishes.
         public var exit: ExitWish
         public var limits: Limits
+        /// Whether the destinations of open streams are kept, in memory, and told by ``OnionClient/status()``: whoever can ask
+        /// for the status then learns where the user goes.
+        public var revealsDestinations = false
 
         public init(
             directoryHost: String, directoryPort: UInt16, directoryKey: Ed25519PublicKey, stateDirectory: String,

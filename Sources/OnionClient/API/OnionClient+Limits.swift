@@ -15,7 +15,8 @@ extension OnionClient {
         public var carriedStreamsPerCircuit = 30_000
         /// How long a circuit that was never used is kept.
         public var unusedCircuitAge = TimeAmount.minutes(30)
-        /// A circuit that is not complete after this long gets a competitor, if somebody waits for it.
+        /// A circuit that is not complete after this long gets a competitor, if somebody waits for it; until enough circuits
+        /// have been built to learn what is usual.
         public var slowBuildAfter = TimeAmount.milliseconds(1_200)
         /// For how long a port or wish is remembered.
         public var wishMemory = TimeAmount.hours(1)

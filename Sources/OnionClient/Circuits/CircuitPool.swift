@@ -41,6 +41,8 @@ struct CircuitPool: Sendable {
         var lifetime = TimeAmount.minutes(10)
         /// Streams at once on one circuit.
         var streamsPerCircuit = 256
+        /// A circuit that is not complete after this long gets a competitor, if somebody waits for it; see ``BuildTimes``.
+        var slowBuildAfter = OnionClient.Limits().slowBuildAfter
     }
 
     enum Phase: Equatable, Sendable { case building, open, retiring }
@@ -273,7 +275,7 @@ struct CircuitPool: Sendable {
     private mutating func see(to demand: Demand, _ now: NIODeadline, _ actions: inout [Action]) {
         var ahead: CircuitKey?
         for (key, entry) in self.entries where entry.phase == .building && self.suits(entry, demand) {
-            guard now - entry.since < self.rules.limits.slowBuildAfter else { continue }
+            guard now - entry.since < self.rules.slowBuildAfter else { continue }
             if entry.isolation != nil { return }
             ahead = min(ahead ?? key, key)
         }

@@ -43,6 +43,8 @@ final class ClientCircuit {
     let key: CircuitPool.CircuitKey
     let path: [ConsensusRouter]
     let startedAt = NIODeadline.now()
+    /// When each hop was asked, and when its answer had been verified: a record a hop, in path order, as far as it has come.
+    private(set) var exchanges: [Exchange] = []
 
     private let eventLoop: any EventLoop
     private let settings: Settings
@@ -65,6 +67,12 @@ final class ClientCircuit {
         let forget: () -> Void
         /// Whether the guard has destroyed the circuit, so that it need not be told.
         var isGone = false
+    }
+
+    /// Create and Created, or Extend and Extended.
+    struct Exchange: Equatable {
+        let askedAt: NIODeadline
+        var answeredAt: NIODeadline?
     }
 
     /// Cells of this circuit that may wait for the link before streams are held back.
@@ -94,6 +102,9 @@ final class ClientCircuit {
     var isReady: Bool { self.build.isReady }
     var isOver: Bool { self.build.isFailed }
     var streamCount: Int { self.endpoint?.streamCount ?? 0 }
+    var carriedStreamCount: Int { self.endpoint?.openedStreamCount ?? 0 }
+    /// The round trip to the last hop as acknowledged cells show it; nil before the first acknowledgement.
+    var smoothedRTT: TimeAmount? { self.endpoint.flatMap { $0.smoothedRTT > .zero ? $0.smoothedRTT : nil } }
     private var lastHop: Int { self.path.count - 1 }
 
     // MARK: Events
@@ -214,6 +225,7 @@ final class ClientCircuit {
         self.handshake = nil
         self.forward.append(keys.makeForward())
         self.backward.append(keys.makeBackward())
+        self.exchanges[self.exchanges.count - 1].answeredAt = .now()
         self.perform(self.build.handshakeCompleted())
     }
 
@@ -228,6 +240,7 @@ final class ClientCircuit {
         let handshake =
             self.nextHandshake ?? CircuitHandshake.Client(identity: router.identity, onionKey: router.onionKey)
         self.handshake = handshake
+        self.exchanges.append(Exchange(askedAt: .now()))
         self.nextHandshake = nil
         guard let next = self.path.dropFirst(self.forward.count + 1).first else { return handshake }
         let bound = NIOLoopBound(self, eventLoop: self.eventLoop)

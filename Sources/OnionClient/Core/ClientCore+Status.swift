@@ -6,7 +6,6 @@ import OnionDirectory
 extension ClientCore {
     /// What the client is doing, for its user's eyes.
     func status() -> ClientStatus {
-        let now = NIODeadline.now()
         let circuits = self.pool.circuitKeys.compactMap { self.circuits[$0] }
         return ClientStatus(
             progress: self.board.current,
@@ -16,13 +15,34 @@ extension ClientCore {
                     revision: $0.revision, routerCount: $0.routers.count, validUntil: $0.validUntil)
             },
             guard: self.guardInUse.map(ClientStatus.Hop.init),
-            circuits: circuits.map { circuit in
-                ClientStatus.Circuit(
-                    state: self.state(of: circuit), hops: circuit.path.map(ClientStatus.Hop.init),
-                    ageSeconds: Double((now - circuit.startedAt).nanoseconds) / 1e9, streamCount: circuit.streamCount)
-            },
+            circuits: circuits.map(self.describe),
             builtCircuitCount: self.builtCount, failedCircuitCount: self.failedCount,
-            openStreamCount: circuits.reduce(0) { $0 + $1.streamCount })
+            openStreamCount: circuits.reduce(0) { $0 + $1.streamCount },
+            usualBuildSeconds: self.buildTimes.usual?.seconds,
+            buildLimitSeconds: self.settings.buildTimeLimit.seconds)
+    }
+
+    /// A circuit as the user sees it; nil if it is gone.
+    func describe(_ key: CircuitPool.CircuitKey) -> ClientStatus.Circuit? { self.circuits[key].map(self.describe) }
+
+    private func describe(_ circuit: ClientCircuit) -> ClientStatus.Circuit {
+        var hops = circuit.path.map(ClientStatus.Hop.init)
+        var before = circuit.startedAt
+        for (index, exchange) in circuit.exchanges.enumerated() where hops.indices.contains(index) {
+            guard let answeredAt = exchange.answeredAt else { break }
+            hops[index].buildSeconds = (answeredAt - before).seconds
+            hops[index].roundTripSeconds = (answeredAt - exchange.askedAt).seconds
+            before = answeredAt
+        }
+        if let last = hops.indices.last, let measured = circuit.smoothedRTT {
+            hops[last].roundTripSeconds = measured.seconds
+        }
+        return ClientStatus.Circuit(
+            state: self.state(of: circuit), hops: hops, ageSeconds: (.now() - circuit.startedAt).seconds,
+            buildSeconds: circuit.isReady ? (before - circuit.startedAt).seconds : nil,
+            roundTripSeconds: hops.last?.roundTripSeconds, streamCount: circuit.streamCount,
+            carriedStreamCount: circuit.carriedStreamCount,
+            destinations: self.configuration.revealsDestinations ? self.destinations(on: circuit.key) : nil)
     }
 
     private func state(of circuit: ClientCircuit) -> ClientStatus.Circuit.State {

@@ -29,7 +29,7 @@ final class ClientCore {
     /// Whether no path can be drawn from the consensus: only a newer one helps.
     private(set) var isNetworkTooSmall = false
     private(set) var assignment = PathAssignment(secret: SecureRandom.bytes32())
-    private var settings = ClientCircuit.Settings(NetworkParameters())
+    private(set) var settings = ClientCircuit.Settings(NetworkParameters())
 
     // Guards.
     private var sample = GuardSample()
@@ -41,6 +41,7 @@ final class ClientCore {
     private(set) var circuits: [CircuitPool.CircuitKey: ClientCircuit] = [:]
     private var suspects: [Ed25519PublicKey: NIODeadline] = [:]
     private var refusals: RefusalMemory
+    private(set) var buildTimes = BuildTimes()
     private let padding = PaddingSourceBox()
     private(set) var builtCount: UInt64 = 0
     private(set) var failedCount: UInt64 = 0
@@ -49,6 +50,9 @@ final class ClientCore {
     // Requests.
     private var waiting: [CircuitPool.RequestKey: PendingRequest] = [:]
     private var trying: [CircuitPool.CircuitKey: [ObjectIdentifier: PendingRequest]] = [:]
+
+    /// Where open streams go, if the user wants to be told.
+    private var destinations: [CircuitPool.CircuitKey: [ObjectIdentifier: RefusalMemory.Place]] = [:]
 
     private var ticker: RepeatedTask?
     private var isTurnScheduled = false
@@ -134,6 +138,7 @@ final class ClientCore {
         guard !self.isShutDown else { return }
         self.consensus = consensus
         self.settings = ClientCircuit.Settings(consensus.parameters)
+        self.applyBuildTimes()
         self.links?.limits = LinkLimits(consensus.parameters)
         self.pool.rules.lifetime = .seconds(Int64(consensus.parameters[.circuitLifetime]))
         self.pool.rules.streamsPerCircuit = consensus.parameters[.streamsPerCircuit]
@@ -158,6 +163,14 @@ final class ClientCore {
                 "consensus.revision": "\(consensus.revision)", "consensus.routers": "\(consensus.routers.count)",
             ])
         self.setNeedsTurn()
+    }
+
+    /// Let circuits begun from now on have the time that builds have been seen to take.
+    private func applyBuildTimes() {
+        let network = TimeAmount.milliseconds(
+            Int64((self.consensus?.parameters ?? NetworkParameters())[.circuitBuildTimeout]))
+        self.settings.buildTimeLimit = self.buildTimes.limit(network: network)
+        self.pool.rules.slowBuildAfter = self.buildTimes.slow(initial: self.limits.slowBuildAfter, network: network)
     }
 
     func adopt(_ ticket: PathTicket, for secret: Bytes32) { self.assignment.adopt(ticket, for: secret) }
@@ -349,7 +362,7 @@ final class ClientCore {
 
     /// Routers at which circuits have failed lately, or hang.
     private var suspected: Set<Ed25519PublicKey> {
-        let slow = self.circuits.values.filter { .now() - $0.startedAt >= self.limits.slowBuildAfter }
+        let slow = self.circuits.values.filter { .now() - $0.startedAt >= self.pool.rules.slowBuildAfter }
         return Set(self.suspects.keys).union(slow.compactMap { $0.awaitedRouter?.identity })
     }
 
@@ -360,6 +373,10 @@ final class ClientCore {
             self.hasTrouble = true
         case .refreshConsensusThenNewPath: self.hasTrouble = true
         case .newPathWithout, .newPath, .newLink, .waitThenNewPath, .fixConfiguration: break
+        }
+        if case .buildTimedOut = error {
+            self.buildTimes.timedOut()
+            self.applyBuildTimes()
         }
         if error == .buildTimedOut(hop: 0) || error == .handshakeFailed(hop: 0) {
             self.strike(circuit.guardRouter.identity)
@@ -383,6 +400,12 @@ final class ClientCore {
         }
     }
 
+    /// Where the open streams of a circuit go, in alphabetical order.
+    func destinations(on circuit: CircuitPool.CircuitKey) -> [String] {
+        (self.destinations[circuit] ?? [:]).values
+            .map { $0.host.contains(":") ? "[\($0.host)]:\($0.port)" : "\($0.host):\($0.port)" }.sorted()
+    }
+
     var guardInUse: ConsensusRouter? { self.usableGuards.first.flatMap { self.consensus?.router($0) } }
 }
 
@@ -390,6 +413,9 @@ extension ClientCore: ClientCircuitOwner {
     func circuitReady(_ circuit: ClientCircuit) {
         self.builtCount += 1
         self.lastReadyAt = .now()
+        // From Create on: dialling a guard is no measure of circuits.
+        if let begun = circuit.exchanges.first?.askedAt { self.buildTimes.built(in: .now() - begun) }
+        self.applyBuildTimes()
         self.guardStrikes[circuit.guardRouter.identity] = nil
         for router in circuit.path { self.suspects[router.identity] = nil }
         self.pool.circuitOpened(circuit.key, now: .now())
@@ -399,6 +425,9 @@ extension ClientCore: ClientCircuitOwner {
     }
 
     func circuit(_ circuit: ClientCircuit, closed stream: OnionStream) {
+        if self.configuration.revealsDestinations {
+            self.destinations[circuit.key]?[ObjectIdentifier(stream)] = nil
+        }
         self.pool.streamClosed(on: circuit.key, now: .now())
         if self.pool.waitingRequestCount > 0 || self.pool.phase(of: circuit.key) == .retiring { self.setNeedsTurn() }
     }
@@ -406,6 +435,7 @@ extension ClientCore: ClientCircuitOwner {
     func circuit(_ circuit: ClientCircuit, ended error: CircuitError) {
         let wasBuilding = self.pool.phase(of: circuit.key) == .building
         self.circuits[circuit.key] = nil
+        self.destinations[circuit.key] = nil
         self.pool.circuitEnded(circuit.key, now: .now())
         guard !self.isShutDown else { return }
         if wasBuilding { self.failedCount += 1 }
@@ -449,7 +479,12 @@ extension ClientCore: PendingRequestOwner {
         request.endAttempt()
         switch (answer, request.goal) {
         case (.connected(let connected, let stream), .stream(_, _, let promise)):
-            if let place = request.place { self.refusals.connected(place, by: attempt.exit) }
+            if let place = request.place {
+                self.refusals.connected(place, by: attempt.exit)
+                if self.configuration.revealsDestinations {
+                    self.destinations[attempt.circuit, default: [:]][ObjectIdentifier(stream)] = place
+                }
+            }
             promise.succeed(OpenedStream(stream, connected: connected, eventLoop: self.eventLoop))
         case (.resolved(.failed(let reason)), .lookUp(_, let promise)):
             switch request.retry.refused(reason) {

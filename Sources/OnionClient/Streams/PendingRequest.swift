@@ -42,6 +42,9 @@ final class PendingRequest {
     /// Exits that have refused others lately: left out, too, if that can be.
     var avoided: Set<Ed25519PublicKey> = []
     private(set) var attempt: Attempt?
+    /// The circuit of the last attempt, and when that began.
+    private(set) var lastCircuit: CircuitPool.CircuitKey?
+    private(set) var begunAt: NIODeadline?
     private weak var owner: (any PendingRequestOwner)?
 
     init(
@@ -89,6 +92,8 @@ final class PendingRequest {
         }
         guard let stream = circuit.open(command, data: data) else { return false }
         stream.opener = self
+        self.lastCircuit = circuit.key
+        self.begunAt = .now()
         if case .stream(_, let earlyData, _) = self.goal, earlyData.readableBytes > 0 { stream.send(earlyData) }
         let bound = NIOLoopBound(self, eventLoop: eventLoop)
         let timer = eventLoop.scheduleTask(deadline: min(.now() + timeLimit, self.deadline)) {

@@ -14,6 +14,8 @@ struct ExitConnector: Sendable {
     /// The directory server, which every OR connects to on a client's behalf.
     let directory: String
     let directoryPort: UInt16
+    /// Where connections leave from; nil leaves it to the system.
+    var source: ExitSource?
 
     /// Addresses of one name that are tried, one after the other.
     static let addressLimit = 4
@@ -90,7 +92,8 @@ struct ExitConnector: Sendable {
         guard left > .zero else { return eventLoop.makeFailedFuture(Refusal(reason: .timedOut)) }
         // An address that does not answer must leave time for the next.
         let share = TimeAmount.nanoseconds(left.nanoseconds / Int64(endpoints.count))
-        return StreamEdge.configure(ClientBootstrap(group: eventLoop))
+        let bootstrap = StreamEdge.configure(ClientBootstrap(group: eventLoop))
+        return (self.source?.apply(to: bootstrap, for: endpoint) ?? bootstrap)
             .connectTimeout(share)
             .connect(to: SocketAddress(endpoint))
             .map { Connection(channel: $0, connected: Connected(address: endpoint.address, ttlSeconds: ttl)) }

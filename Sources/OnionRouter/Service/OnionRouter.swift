@@ -70,7 +70,8 @@ package final class OnionRouter: Service, Sendable {
                 resolver: resolver,
                 gate: ExitGate(
                     policy: configuration.exitPolicy, ownAddresses: try ExitGate.interfaceAddresses()),
-                directory: configuration.directoryHost, directoryPort: configuration.directoryPort),
+                directory: configuration.directoryHost, directoryPort: configuration.directoryPort,
+                source: configuration.exitSource.map { ExitSource(address: $0) }),
             transport: try LinkTransport(credentials: credentials, limits: view.linkLimits) { observed in
                 NetInfo(unixTime: UInt64(max(0, Date().timeIntervalSince1970)), observedAddress: observed)
             },

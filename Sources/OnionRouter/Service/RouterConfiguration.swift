@@ -23,6 +23,8 @@ package struct RouterConfiguration: Sendable {
     /// Bytes a second that the descriptor claims; 0 claims nothing.
     package var bandwidthRate: UInt64
     package var exitPolicy: ExitPolicy
+    /// The address that connections to destinations leave from; nil leaves it to the system.
+    package var exitSource: IPAddress?
     /// Name servers; none takes those of the system.
     package var resolvers: [Endpoint]
     /// An existing directory that only the daemon's user can enter.
@@ -51,7 +53,7 @@ package struct RouterConfiguration: Sendable {
         directoryHost: String, directoryPort: UInt16, directoryKey: Ed25519PublicKey, identityKey: Ed25519PrivateKey,
         listen: Endpoint, advertise: Advertised? = nil, nickname: String, country: String = "", contact: String = "",
         family: [Ed25519PublicKey] = [], bandwidthRate: UInt64 = 0, exitPolicy: ExitPolicy = .standard,
-        resolvers: [Endpoint] = [], stateDirectory: String, software: String = ""
+        exitSource: IPAddress? = nil, resolvers: [Endpoint] = [], stateDirectory: String, software: String = ""
     ) {
         self.directoryHost = directoryHost
         self.directoryPort = directoryPort
@@ -65,6 +67,7 @@ package struct RouterConfiguration: Sendable {
         self.family = family
         self.bandwidthRate = bandwidthRate
         self.exitPolicy = exitPolicy
+        self.exitSource = exitSource
         self.resolvers = resolvers
         self.stateDirectory = stateDirectory
         self.software = software

@@ -7,8 +7,8 @@ internal import OnionClient
 /// without destinations.
 final class AdviceLog: Sendable {
     private static let interval = TimeAmount.minutes(1)
-    /// What programs can make it remember.
-    private static let limit = 64
+    /// What programs can make it say in that time.
+    private static let limit = 16
 
     private let logger: Logger
     private let told = NIOLockedValueBox<[String: NIODeadline]>([:])

@@ -5,6 +5,14 @@ package enum ProxyAccess: Sendable {
     /// Whoever knows this password, under any user name.
     case password([UInt8])
 
+    /// Whether an application has to know a password.
+    var wantsPassword: Bool {
+        switch self {
+        case .open: false
+        case .password: true
+        }
+    }
+
     /// Tell whether an application with these credentials may go on.
     ///
     /// The comparison takes the same time whichever byte differs; it shows the length only.

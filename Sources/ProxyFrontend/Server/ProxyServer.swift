@@ -1,7 +1,9 @@
 package import Logging
-internal import NIOCore
+internal import NIOConcurrencyHelpers
+package import NIOCore
 internal import NIOPosix
 internal import OnionAddress
+package import OnionClient
 internal import ServiceLifecycle
 
 #if canImport(Glibc)
@@ -37,6 +39,8 @@ package final class ProxyServer: Service, CustomStringConvertible {
     private let logger: Logger
     private let advice: AdviceLog
     private let onListening: @Sendable (ProxyListenAddress) -> Void
+    private let meter: NIOLoopBoundBox<TrafficMeter>
+    private let listening = NIOLockedValueBox<[ProxyListenAddress]>([])
 
     /// - Parameters:
     ///   - configuration: where to listen, and for whom.
@@ -52,9 +56,21 @@ package final class ProxyServer: Service, CustomStringConvertible {
         self.logger = logger
         self.advice = AdviceLog(logger: logger)
         self.onListening = onListening
+        self.meter = NIOLoopBoundBox.makeBoxSendingValue(TrafficMeter(now: .now()), eventLoop: client.eventLoop)
     }
 
     package var description: String { "proxy listeners" }
+
+    /// Add to a client's status what the proxy knows.
+    package func status(_ client: EventLoopFuture<ClientStatus>) -> EventLoopFuture<ProxyStatus> {
+        let (meter, listening) = (self.meter, self.listening)
+        let wantsPassword = self.configuration.access.wantsPassword
+        return client.hop(to: meter.eventLoop).map { client in
+            ProxyStatus(
+                client: client, listeners: listening.withLockedValue { $0.map { "\($0)" } },
+                wantsPassword: wantsPassword, traffic: meter.value.reading(now: .now()))
+        }
+    }
 
     /// Listen until a graceful shutdown, then close the listeners and all connections.
     ///
@@ -69,6 +85,7 @@ package final class ProxyServer: Service, CustomStringConvertible {
                 listeners.append(channel)
                 let bound = Self.bound(address, channel)
                 self.logger.info("proxy listening", metadata: ["proxy.address": "\(bound)"])
+                self.listening.withLockedValue { $0.append(bound) }
                 self.onListening(bound)
             }
             await Self.untilShutdown()
@@ -86,7 +103,7 @@ package final class ProxyServer: Service, CustomStringConvertible {
         let (client, access, limits, policy) = (
             self.client, self.configuration.access, self.configuration.limits, self.configuration.policy
         )
-        let (logger, advice) = (self.logger, self.advice)
+        let (logger, advice, meter) = (self.logger, self.advice, self.meter)
         let listener = "\(address)"
         let bootstrap = ServerBootstrap(group: client.eventLoop)
             .serverChannelOption(.backlog, value: Self.backlog)
@@ -100,6 +117,7 @@ package final class ProxyServer: Service, CustomStringConvertible {
                         throw ChannelError.operationUnsupported
                     }
                     channel.closeFuture.assumeIsolated().whenComplete { _ in connections.value.remove(channel) }
+                    try channel.pipeline.syncOperations.addHandler(TrafficHandler(meter: meter))
                     try channel.pipeline.syncOperations.addHandler(
                         ProxyConnectionHandler(
                             client: client, access: access, limits: limits, policy: policy, listener: listener,

@@ -2,33 +2,25 @@ internal import Foundation
 package import Logging
 package import NIOCore
 internal import NIOPosix
-package import OnionClient
 internal import ServiceLifecycle
 
 /// Answers on the ``StatusSocket``. The caller holds the lock of the state directory, so a socket file that is there is stale.
 package struct StatusServer: Service, CustomStringConvertible {
     private let stateDirectory: String
-    private let group: any EventLoopGroup
+    private let eventLoop: any EventLoop
     private let logger: Logger
-    private let status: @Sendable () -> EventLoopFuture<ClientStatus>
-    private let newIdentity: @Sendable () -> Void
+    private let services: StatusServices
 
     /// - Parameters:
     ///   - stateDirectory: exists, mode 0700, locked.
-    ///   - group: for the socket's channels.
+    ///   - eventLoop: the client's: a stream that was traced goes on over the socket's channel.
     ///   - logger: gets a warning if the socket cannot be made; the proxy goes on without.
-    ///   - status: asks the client.
-    ///   - newIdentity: tells the client.
-    package init(
-        stateDirectory: String, group: any EventLoopGroup, logger: Logger,
-        status: @escaping @Sendable () -> EventLoopFuture<ClientStatus>,
-        newIdentity: @escaping @Sendable () -> Void
-    ) {
+    ///   - services: who answers.
+    package init(stateDirectory: String, eventLoop: any EventLoop, logger: Logger, services: StatusServices) {
         self.stateDirectory = stateDirectory
-        self.group = group
+        self.eventLoop = eventLoop
         self.logger = logger
-        self.status = status
-        self.newIdentity = newIdentity
+        self.services = services
     }
 
     package var description: String { "status socket" }
@@ -49,13 +41,13 @@ package struct StatusServer: Service, CustomStringConvertible {
     }
 
     private func bind(_ path: String) async throws -> any Channel {
-        let (status, newIdentity) = (self.status, self.newIdentity)
-        let channel = try await ServerBootstrap(group: self.group)
+        let services = self.services
+        let channel = try await ServerBootstrap(group: self.eventLoop)
+            .childChannelOption(.autoRead, value: false)
             .childChannelOption(.allowRemoteHalfClosure, value: true)
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
-                    try channel.pipeline.syncOperations.addHandler(
-                        StatusServerHandler(status: status, newIdentity: newIdentity))
+                    try channel.pipeline.syncOperations.addHandler(StatusServerHandler(services: services))
                 }
             }
             .bind(unixDomainSocketPath: path, cleanupExistingSocketFile: true).get()
@@ -67,94 +59,3 @@ package struct StatusServer: Service, CustomStringConvertible {
         return channel
     }
 }
-
-/// One question on the ``StatusSocket`` and its answer.
-final class StatusServerHandler: ChannelInboundHandler {
-    typealias InboundIn = ByteBuffer
-    typealias OutboundOut = ByteBuffer
-
-    /// How long somebody may stay connected, whatever he does.
-    private static let patience = TimeAmount.seconds(5)
-
-    private enum State {
-        case reading(ByteBuffer)
-        case answering
-    }
-    private struct Failure: Encodable { var error: String }
-    private struct Done: Encodable { var done: String }
-
-    private let status: @Sendable () -> EventLoopFuture<ClientStatus>
-    private let newIdentity: @Sendable () -> Void
-    private var state = State.reading(ByteBuffer())
-    private var timer: Scheduled<Void>?
-
-    init(
-        status: @escaping @Sendable () -> EventLoopFuture<ClientStatus>, newIdentity: @escaping @Sendable () -> Void
-    ) {
-        self.status = status
-        self.newIdentity = newIdentity
-    }
-
-    func channelActive(context: ChannelHandlerContext) {
-        let bound = NIOLoopBound(context, eventLoop: context.eventLoop)
-        self.timer = context.eventLoop.scheduleTask(in: Self.patience) { bound.value.close(promise: nil) }
-        context.fireChannelActive()
-    }
-
-    func channelInactive(context: ChannelHandlerContext) {
-        self.timer?.cancel()
-        context.fireChannelInactive()
-    }
-
-    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        switch self.state {
-        case .answering: break
-        case .reading(var received):
-            received.writeImmutableBuffer(Self.unwrapInboundIn(data))
-            guard let end = received.readableBytesView.firstIndex(of: UInt8(ascii: "\n")) else {
-                self.state = .reading(received)
-                if received.readableBytes > StatusSocket.maximumCommandByteCount { context.close(promise: nil) }
-                return
-            }
-            self.state = .answering
-            let command = String(decoding: received.readableBytesView[..<end], as: UTF8.self)
-            self.answer(command, context)
-        }
-    }
-
-    func errorCaught(context: ChannelHandlerContext, error: any Error) { context.close(promise: nil) }
-
-    private func answer(_ command: String, _ context: ChannelHandlerContext) {
-        switch command {
-        case StatusSocket.statusCommand: self.answerStatus(context)
-        case StatusSocket.newIdentityCommand:
-            self.newIdentity()
-            self.send(Done(done: command), context)
-        default: self.send(Failure(error: "unknown command"), context)
-        }
-    }
-
-    private func answerStatus(_ context: ChannelHandlerContext) {
-        self.status().hop(to: context.eventLoop).assumeIsolated().whenComplete { result in
-            switch result {
-            case .success(let status): self.send(status, context)
-            case .failure(let error): self.send(Failure(error: "\(error)"), context)
-            }
-        }
-    }
-
-    private func send(_ answer: some Encodable, _ context: ChannelHandlerContext) {
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        guard let json = try? encoder.encode(answer) else { return context.close(promise: nil) }
-        var line = context.channel.allocator.buffer(capacity: json.count + 1)
-        line.writeBytes(json)
-        line.writeInteger(UInt8(ascii: "\n"))
-        context.writeAndFlush(Self.wrapOutboundOut(line)).assumeIsolated().whenComplete { _ in
-            context.close(promise: nil)
-        }
-    }
-}
-
-@available(*, unavailable)
-extension StatusServerHandler: Sendable {}

@@ -146,6 +146,21 @@ struct ClientCoreTests {
         }
     }
 
+    @Test("learns how long building takes, and gives up sooner than the network would")
+    func buildTimes() async throws {
+        try await withClient { client in
+            try await client.untilReady()
+            let before = try #require(try await client.onLoop { core, _ in core.status() }.buildLimitSeconds)
+            for user in 0..<BuildTimes.enough {
+                client.discard(try await client.open("echo", user: "\(user)").get())
+            }
+            let status = try await client.onLoop { core, _ in core.status() }
+            let usual = try #require(status.usualBuildSeconds)
+            #expect(usual > 0 && before == 10)
+            #expect(status.buildLimitSeconds == max(1.5, usual * 6))
+        }
+    }
+
     @Test("a lost guard link is dialled again, and requests go on")
     func linkLost() async throws {
         try await withClient { client in

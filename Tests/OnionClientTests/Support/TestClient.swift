@@ -82,7 +82,7 @@ struct TestClient: Sendable {
 /// Run `body` with a client that has a consensus of five routers.
 @discardableResult
 func withClient<T: Sendable>(
-    _ world: TestWorld? = nil, _ body: (TestClient) async throws -> T
+    _ world: TestWorld? = nil, revealsDestinations: Bool = false, _ body: (TestClient) async throws -> T
 ) async throws -> T {
     let world = try world ?? TestWorld()
     let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
@@ -104,12 +104,13 @@ func withClient<T: Sendable>(
                 "router\(index)", port: port, linkKey: world.linkKey.publicKey,
                 policy: ["reject *:25", "accept *:*"], country: ["DE", "FR", "SE", "US", "JP"][index % 5])
         }, now: WallClock.now, key: world.directoryKey)
+    var configuration = OnionClient.Configuration(
+        directoryHost: "127.0.0.1", directoryPort: 1, directoryKey: world.directoryKey.publicKey,
+        stateDirectory: world.stateDirectory)
+    configuration.revealsDestinations = revealsDestinations
     let core = NIOLoopBoundBox.makeBoxSendingValue(
         ClientCore(
-            eventLoop: loop,
-            configuration: OnionClient.Configuration(
-                directoryHost: "127.0.0.1", directoryPort: 1, directoryKey: world.directoryKey.publicKey,
-                stateDirectory: world.stateDirectory),
+            eventLoop: loop, configuration: configuration,
             board: ProgressBoard(), logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }),
         eventLoop: loop)
     try await loop.submit {

@@ -1,7 +1,10 @@
 import Foundation
 import Logging
+import NIOConcurrencyHelpers
 import NIOCore
 import NIOPosix
+import OnionAddress
+import OnionCells
 import OnionClient
 import Testing
 
@@ -19,17 +22,26 @@ struct StatusSocketTests {
     }
 
     private func server(
-        _ directory: String, _ status: ClientStatus, newIdentity: EventLoopPromise<Void>
+        _ directory: String, _ status: ProxyStatus, newIdentity: EventLoopPromise<Void>,
+        trace: @escaping @Sendable (StreamRequest) -> Result<OpenedStream, StreamFailure> = { _ in .failure(.noCircuit)
+        }
     ) -> StatusServer {
         let loop = MultiThreadedEventLoopGroup.singleton.next()
         return StatusServer(
-            stateDirectory: directory, group: loop,
+            stateDirectory: directory, eventLoop: loop,
             logger: Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() }),
-            status: { loop.makeSucceededFuture(status) }, newIdentity: { newIdentity.succeed() })
+            services: StatusServices(
+                status: { loop.makeSucceededFuture(status) }, newIdentity: { newIdentity.succeed() },
+                trace: { request in
+                    let result = trace(request)
+                    var told = StreamTrace(host: request.host, port: request.port)
+                    if case .failure = result { told.failedStep = .connect }
+                    return loop.makeSucceededFuture(TracedStream(trace: told, result: result))
+                }))
     }
 
     /// Ask until the server listens; it says nothing when it does.
-    private func ask(_ directory: String) async throws -> ClientStatus {
+    private func ask(_ directory: String) async throws -> ProxyStatus {
         while true {
             do {
                 return try await StatusQuery.ask(stateDirectory: directory).status
@@ -43,9 +55,11 @@ struct StatusSocketTests {
         "tells the status over a socket that only the user can open, in place of a stale one", .timeLimit(.minutes(1)))
     func status() async throws {
         let hop = ClientStatus.Hop(fingerprint: "AAAA", nickname: "a", address: "[::1]:9001", country: "")
-        let status = ClientStatus(
-            progress: ClientProgress(percent: 100, text: "open"), guard: hop,
-            circuits: [.init(state: .building, hops: [hop, hop, hop], ageSeconds: 1.5, streamCount: 0)])
+        let status = ProxyStatus(
+            client: ClientStatus(
+                progress: ClientProgress(percent: 100, text: "open"), guard: hop,
+                circuits: [.init(state: .building, hops: [hop, hop, hop], ageSeconds: 1.5, streamCount: 0)]),
+            listeners: ["127.0.0.1:1080"])
         try await self.withDirectory { directory in
             for _ in 0..<2 {
                 // What a proxy that was killed leaves behind.
@@ -70,6 +84,70 @@ struct StatusSocketTests {
         }
     }
 
+    /// Run a server whose streams are what `trace` says, and trace a URL over it.
+    private func trace(
+        _ url: String, _ trace: @escaping @Sendable (StreamRequest) -> Result<OpenedStream, StreamFailure>
+    ) async throws -> RequestTrace {
+        let url = try TraceURL(url)
+        let told = MultiThreadedEventLoopGroup.singleton.next().makePromise(of: Void.self)
+        told.succeed()
+        let status = ProxyStatus(client: ClientStatus(progress: ClientProgress(percent: 100, text: "open")))
+        let result = NIOLockedValueBox<RequestTrace?>(nil)
+        try await self.withDirectory { directory in
+            let running = Task {
+                try await self.server(directory, status, newIdentity: told, trace: trace).run()
+            }
+            _ = try await self.ask(directory)
+            let trace = try await TraceQuery.ask(
+                url, wish: "country-se", certificates: nil, stateDirectory: directory)
+            result.withLockedValue { $0 = trace }
+            running.cancel()
+            try await running.value
+        }
+        return try #require(result.withLockedValue { $0 })
+    }
+
+    /// A stream whose far end answers every request with `answer`.
+    private func stream(answering answer: String) -> OpenedStream {
+        OpenedStream(
+            connected: Connected(address: .v4(0x7f00_0001), ttlSeconds: 60),
+            attach: { channel in
+                channel.eventLoop.flatSubmit {
+                    let added = channel.pipeline.addHandler(AnsweringEdge(answer: answer))
+                    added.whenSuccess { channel.read() }
+                    return added
+                }
+            }, discard: {})
+    }
+
+    @Test("a traced stream goes on over the socket, to the first byte of the answer", .timeLimit(.minutes(1)))
+    func traced() async throws {
+        let asked = NIOLockedValueBox<StreamRequest?>(nil)
+        let trace = try await self.trace("http://a.test:81/x") { request in
+            asked.withLockedValue { $0 = request }
+            return .success(self.stream(answering: "HTTP/1.1 204 No Content\r\n\r\n"))
+        }
+        #expect(trace.httpStatus == 204 && trace.firstByteSeconds != nil && trace.failure == nil)
+        #expect(trace.tlsSeconds == nil && trace.totalSeconds != nil)
+        let request = try #require(asked.withLockedValue { $0 })
+        #expect(request.host == "a.test" && request.port == 81)
+        #expect(request.exit == ExitWish(countries: .only(["SE"])))
+    }
+
+    @Test(
+        "a failure to open is told with its step, one of TLS too, and an answer that is not HTTP",
+        .timeLimit(.minutes(1)))
+    func notTraced() async throws {
+        let refused = try await self.trace("http://a.test/") { _ in .failure(.ended(.connectionRefused)) }
+        #expect(refused.failure == .init(step: "connect", text: "The destination refused the connection."))
+        let plain = try await self.trace("https://a.test/") { _ in
+            .success(self.stream(answering: "HTTP/1.1 400 Bad Request\r\n\r\n"))
+        }
+        #expect(plain.failure == .init(step: "tls", text: "The server does not speak TLS on that port."))
+        let other = try await self.trace("http://a.test/") { _ in .success(self.stream(answering: "SSH-2.0-x\r\n")) }
+        #expect(other.failure?.step == "request" && other.firstByteSeconds != nil)
+    }
+
     @Test("says that no proxy runs, and that a path is too long")
     func errors() async throws {
         try await self.withDirectory { directory in
@@ -79,5 +157,18 @@ struct StatusSocketTests {
         }
         let long = "/" + String(repeating: "x", count: StatusSocket.maximumPathByteCount)
         #expect(throws: ProxyError.self) { _ = try StatusSocket.path(stateDirectory: long) }
+    }
+}
+
+/// Stands for a stream's edge with a server at its far end.
+private final class AnsweringEdge: ChannelInboundHandler, Sendable {
+    typealias InboundIn = ByteBuffer
+    typealias OutboundOut = ByteBuffer
+
+    private let answer: String
+    init(answer: String) { self.answer = answer }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        context.writeAndFlush(Self.wrapOutboundOut(ByteBuffer(string: self.answer)), promise: nil)
     }
 }

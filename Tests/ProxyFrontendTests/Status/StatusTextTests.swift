@@ -7,12 +7,14 @@ import Testing
 struct StatusTextTests {
     @Test("a client that has just started")
     func start() {
-        let status = ClientStatus(progress: ClientProgress(percent: 10, text: "asking for the consensus"))
+        let status = ProxyStatus(
+            client: ClientStatus(progress: ClientProgress(percent: 10, text: "asking for the consensus")))
         #expect(
             StatusText.lines(status, now: 0) == """
                 10%: asking for the consensus
                 consensus: none yet
                 guard: none yet
+                traffic: in 0 B/s, out 0 B/s; in all 0 B in, 0 B out
                 circuits: 0 now, 0 built, 0 failed; 0 streams open
                 """)
     }
@@ -21,19 +23,45 @@ struct StatusTextTests {
     func circuit() {
         let hop = ClientStatus.Hop(
             fingerprint: "AAAA", nickname: "evil\u{1B}[2J", address: "192.0.2.1:9001", country: "se")
-        let status = ClientStatus(
+        let client = ClientStatus(
             progress: ClientProgress(percent: 100, text: "circuits are open"),
             consensus: .init(revision: 1, routerCount: 5, validUntil: 8000), guard: hop,
-            circuits: [.init(state: .open, hops: [hop], ageSeconds: 130, streamCount: 1)], builtCircuitCount: 3,
-            failedCircuitCount: 1, openStreamCount: 1)
+            circuits: [
+                .init(
+                    state: .open, hops: [hop], ageSeconds: 130, roundTripSeconds: 0.0421, streamCount: 1,
+                    carriedStreamCount: 7, destinations: ["example.com\u{1B}:443"])
+            ], builtCircuitCount: 3, failedCircuitCount: 1, openStreamCount: 1,
+            usualBuildSeconds: 0.4, buildLimitSeconds: 2.4)
+        var traffic = TrafficMeter.Reading()
+        traffic.inByteCount = 3 << 20
+        traffic.outBytesPerSecond = 1536
+        let status = ProxyStatus(
+            client: client, listeners: ["127.0.0.1:1080", "unix:/run/x"], wantsPassword: true, traffic: traffic)
         #expect(
             StatusText.lines(status, now: 500) == """
                 ready: circuits are open
+                listening: 127.0.0.1:1080 unix:/run/x (with a password)
                 consensus: 5 onion routers, valid for 2 h 5 min
                 guard: evil?[2J (se) 192.0.2.1:9001 AAAA
+                traffic: in 0 B/s, out 1.5 KiB/s; in all 3.0 MiB in, 0 B out
                 circuits: 1 now, 3 built, 1 failed; 1 stream open
-                  open, 2 min old, 1 stream
+                building a circuit: 400 ms as a rule, given up after 2400 ms
+                  open, 2 min old, round trip 42 ms, 1 stream of 7 so far
                     1. evil?[2J (se) 192.0.2.1:9001 AAAA
+                    to example.com?:443
                 """)
     }
+
+    @Test(
+        "times and amounts in few digits",
+        arguments: [(nil, "-"), (0.000_04, "0.0 ms"), (0.0099, "9.9 ms"), (0.0123, "12 ms"), (61.5, "61500 ms")]
+            as [(Double?, String)])
+    func milliseconds(seconds: Double?, text: String) { #expect(StatusText.milliseconds(seconds) == text) }
+
+    @Test(
+        "bytes in units of 1024",
+        arguments: [
+            (0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (10_240, "10 KiB"), (5e9, "4.7 GiB"), (.infinity, "0 B"),
+        ] as [(Double, String)])
+    func bytes(count: Double, text: String) { #expect(StatusText.bytes(count) == text) }
 }

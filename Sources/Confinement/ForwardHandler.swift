@@ -1,0 +1,83 @@
+internal import NIOCore
+internal import NIOPosix
+
+/// One half of a forwarded connection: writes to its partner's channel what its own brings, no faster than that takes it, and
+/// does there what happens here: half-close, close, reset.
+final class ForwardHandler: ChannelInboundHandler {
+    typealias InboundIn = ByteBuffer
+
+    private let channel: any Channel
+    private let partner: any Channel
+    private weak var other: ForwardHandler?
+    private var isInputOver = false
+    private var waitsForPartner = false
+
+    private init(channel: any Channel, partner: any Channel) {
+        self.channel = channel
+        self.partner = partner
+    }
+
+    /// Make the halves for two channels, which are on one event loop, with `autoRead` off and half-closure allowed.
+    static func pair(_ near: any Channel, _ far: any Channel) -> (ForwardHandler, ForwardHandler) {
+        let (one, other) = (ForwardHandler(channel: near, partner: far), ForwardHandler(channel: far, partner: near))
+        one.other = other
+        other.other = one
+        return (one, other)
+    }
+
+    func handlerAdded(context: ChannelHandlerContext) { if context.channel.isActive { context.read() } }
+
+    func channelActive(context: ChannelHandlerContext) { context.read() }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        self.partner.write(Self.unwrapInboundIn(data), promise: nil)
+    }
+
+    func channelReadComplete(context: ChannelHandlerContext) {
+        self.partner.flush()
+        if self.partner.isWritable { context.read() } else { self.waitsForPartner = true }
+    }
+
+    func channelWritabilityChanged(context: ChannelHandlerContext) {
+        if context.channel.isWritable { self.other?.partnerHasRoom() }
+    }
+
+    private func partnerHasRoom() {
+        guard self.waitsForPartner else { return }
+        self.waitsForPartner = false
+        self.channel.read()
+    }
+
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        guard case .inputClosed = event as? ChannelEvent else { return context.fireUserInboundEventTriggered(event) }
+        self.isInputOver = true
+        self.endOutput()
+    }
+
+    func channelInactive(context: ChannelHandlerContext) {
+        self.isInputOver = true
+        self.other?.isInputOver = true
+        self.endOutput()
+    }
+
+    /// Close the partner's output once it has what was written; all of it when its input is over as well.
+    private func endOutput() {
+        let isAll = self.other?.isInputOver ?? true
+        let partner = self.partner
+        partner.writeAndFlush(ByteBuffer()).whenComplete { _ in
+            partner.close(mode: isAll ? .all : .output, promise: nil)
+        }
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        if let options = self.partner as? any SocketOptionProvider {
+            // 0 seconds of linger: a reset here is a reset there.
+            options.setSoLinger(linger(l_onoff: 1, l_linger: 0)).whenComplete { _ in }
+        }
+        self.partner.close(promise: nil)
+        context.close(promise: nil)
+    }
+}
+
+@available(*, unavailable)
+extension ForwardHandler: Sendable {}

@@ -1,0 +1,116 @@
+import Foundation
+import NIOCore
+import NIOPosix
+import Testing
+
+@testable import Confinement
+
+@Suite("Forwarded ports", .timeLimit(.minutes(1)))
+struct PortForwarderTests {
+    /// What came until the end, and how it ended.
+    private struct Ending: Equatable, Sendable {
+        var bytes: ByteBuffer
+        var isReset = false
+    }
+
+    /// Collects what comes; at the end of the input answers, if it is to, and closes.
+    private final class Collector: ChannelInboundHandler {
+        typealias InboundIn = ByteBuffer
+        typealias OutboundOut = ByteBuffer
+        private let ended: EventLoopPromise<Ending>
+        private let answers: Bool
+        private var bytes = ByteBuffer()
+
+        init(ended: EventLoopPromise<Ending>, answers: Bool) {
+            self.ended = ended
+            self.answers = answers
+        }
+
+        func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+            self.bytes.writeImmutableBuffer(Self.unwrapInboundIn(data))
+        }
+
+        func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+            guard case .inputClosed = event as? ChannelEvent else { return }
+            self.ended.succeed(Ending(bytes: self.bytes))
+            guard self.answers else { return context.close(promise: nil) }
+            context.writeAndFlush(Self.wrapOutboundOut(self.bytes)).assumeIsolated().whenComplete { _ in
+                context.close(promise: nil)
+            }
+        }
+
+        func errorCaught(context: ChannelHandlerContext, error: any Error) {
+            self.ended.succeed(Ending(bytes: self.bytes, isReset: (error as? IOError)?.errnoCode == ECONNRESET))
+            context.close(promise: nil)
+        }
+
+        func channelInactive(context: ChannelHandlerContext) { self.ended.succeed(Ending(bytes: self.bytes)) }
+    }
+
+    /// Connect through a forwarder to a server that is set up by `accepted`.
+    private func connect(
+        _ accepted: @escaping @Sendable (any Channel) -> EventLoopFuture<Void>,
+        _ body: (any Channel, EventLoopFuture<Ending>) async throws -> Void
+    ) async throws {
+        let group = MultiThreadedEventLoopGroup.singleton
+        let server = try await ServerBootstrap(group: group)
+            .childChannelOption(.allowRemoteHalfClosure, value: true)
+            .childChannelInitializer(accepted).bind(host: "127.0.0.1", port: 0).get()
+        let listener = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        let place = try SocketAddress(ipAddress: "127.0.0.1", port: 0)
+        #expect(place.withSockAddr { bind(listener, $0, socklen_t($1)) } == 0 && listen(listener, 16) == 0)
+        var address = sockaddr_in()
+        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+        withUnsafeMutablePointer(to: &address) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { _ = getsockname(listener, $0, &length) }
+        }
+        let forwarder = try await PortForwarder.serve(
+            listener, to: .loopback(port: UInt16(server.localAddress?.port ?? 0)))
+        let ended = group.next().makePromise(of: Ending.self)
+        let client = try await ClientBootstrap(group: group)
+            .channelOption(.allowRemoteHalfClosure, value: true)
+            .channelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    try channel.pipeline.syncOperations.addHandler(Collector(ended: ended, answers: false))
+                }
+            }
+            .connect(host: "127.0.0.1", port: Int(UInt16(bigEndian: address.sin_port))).get()
+        try await body(client, ended.futureResult)
+        try? await client.close()
+        await forwarder.stop()
+        try await server.close()
+    }
+
+    @Test("every byte arrives both ways, and a half-close with it")
+    func halfClose() async throws {
+        let bytes = ByteBuffer(bytes: (0..<5_000_000).map { UInt8(truncatingIfNeeded: $0 &* 31) })
+        let heard = MultiThreadedEventLoopGroup.singleton.next().makePromise(of: Ending.self)
+        try await self.connect(
+            { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    try channel.pipeline.syncOperations.addHandler(Collector(ended: heard, answers: true))
+                }
+            },
+            { client, ended in
+                try await client.writeAndFlush(bytes)
+                try await client.close(mode: .output)
+                #expect(try await heard.futureResult.get() == Ending(bytes: bytes))
+                #expect(try await ended.get() == Ending(bytes: bytes))
+            })
+    }
+
+    @Test("a reset is a reset")
+    func reset() async throws {
+        try await self.connect(
+            { channel in
+                guard let options = channel as? any SocketOptionProvider else {
+                    return channel.eventLoop.makeSucceededVoidFuture()
+                }
+                return options.setSoLinger(linger(l_onoff: 1, l_linger: 0)).map { channel.close(promise: nil) }
+            },
+            { _, ended in
+                let ending = try await ended.get()
+                #expect(ending.isReset)
+            })
+    }
+}
