@@ -32,7 +32,7 @@ let x509 = Target.Dependency.product(name: "X509", package: "swift-certificates"
 // The fuzzers are a package of their own, Tests/Fuzz; what they do with an input is compiled into a test here as well.
 let fuzzPrograms = [
     "FuzzCells", "FuzzConsensus", "FuzzDescriptor", "FuzzDirectoryFrames", "FuzzExitPolicy", "FuzzHandshake",
-    "FuzzRelayMessages", "FuzzSOCKS", "FuzzTicket",
+    "FuzzRelayMessages", "FuzzSOCKS", "FuzzTicket", "FuzzCipher",
 ]
 
 let package = Package(

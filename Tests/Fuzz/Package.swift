@@ -32,5 +32,6 @@ let package = Package(
         program("FuzzTicket", "OnionCrypto", "OnionDirectory"),
         program("FuzzExitPolicy", "OnionAddress", "OnionDirectory"),
         program("FuzzSOCKS", "OnionClient", "ProxyFrontend"),
+        program("FuzzCipher", "OnionCrypto"),
     ]
 )
