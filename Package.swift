@@ -32,7 +32,7 @@ let x509 = Target.Dependency.product(name: "X509", package: "swift-certificates"
 // The fuzzers are a package of their own, Tests/Fuzz; what they do with an input is compiled into a test here as well.
 let fuzzPrograms = [
     "FuzzCells", "FuzzConsensus", "FuzzDescriptor", "FuzzDirectoryFrames", "FuzzExitPolicy", "FuzzHandshake",
-    "FuzzRelayMessages", "FuzzSOCKS", "FuzzTicket", "FuzzCipher",
+    "FuzzRelayMessages", "FuzzSOCKS", "FuzzTicket", "FuzzCipher", "FuzzCircuit",
 ]
 
 let package = Package(
@@ -46,6 +46,7 @@ let package = Package(
         // For Benchmarks.
         .library(name: "OnionLink", targets: ["OnionLink"]),
         // For Tests/Fuzz.
+        .library(name: "OnionStreams", targets: ["OnionStreams"]),
         .library(name: "ProxyFrontend", targets: ["ProxyFrontend"]),
         .library(name: "OnionClient", targets: ["OnionClient"]),
         .executable(name: "thor-keys", targets: ["thor-keys"]),
@@ -273,7 +274,8 @@ let package = Package(
         .testTarget(
             name: "FuzzTests",
             dependencies: [
-                "OnionAddress", "OnionCells", "OnionClient", "OnionCrypto", "OnionDirectory", "ProxyFrontend", nioCore,
+                "OnionAddress", "OnionCells", "OnionCircuits", "OnionClient", "OnionCrypto", "OnionDirectory",
+                "OnionStreams", "ProxyFrontend", nioCore, nioEmbedded,
             ],
             path: "Tests/Fuzz",
             exclude: ["FailCases", "Package.swift", "Sources/CFuzzer", "Sources/FuzzDriver", "run.sh"]

@@ -1,15 +1,16 @@
 // swift-tools-version: 6.2
 import PackageDescription
 
-// One program per decoder, with no more of Thor in it than that needs: libFuzzer looks at the whole program's counters after
+// One program per decoder or machine, with no more of Thor in it than that needs: libFuzzer looks at the whole program's counters after
 // each input. Build with run.sh, which passes the flags: the coverage that guides the fuzzer must be in the libraries too,
 // so they cannot stand here.
 let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
+let nioEmbedded = Target.Dependency.product(name: "NIOEmbedded", package: "swift-nio")
 
 func program(_ name: String, _ modules: String...) -> Target {
     let thor = modules.map { Target.Dependency.product(name: $0, package: "thor") }
     return .executableTarget(
-        name: name, dependencies: ["FuzzDriver", nioCore] + thor,
+        name: name, dependencies: ["FuzzDriver", nioCore, nioEmbedded] + thor,
         // gold, the default, stops with an internal error when it meets optimised code with coverage.
         linkerSettings: [.unsafeFlags(["-use-ld=lld"])])
 }
@@ -33,5 +34,6 @@ let package = Package(
         program("FuzzExitPolicy", "OnionAddress", "OnionDirectory"),
         program("FuzzSOCKS", "OnionClient", "ProxyFrontend"),
         program("FuzzCipher", "OnionCrypto"),
+        program("FuzzCircuit", "OnionAddress", "OnionCells", "OnionCircuits", "OnionCrypto", "OnionStreams"),
     ]
 )

@@ -36,7 +36,7 @@ max_length() {
     case $1 in
         FuzzCells | FuzzRelayMessages) echo 2100 ;;
         FuzzTicket) echo 160 ;;
-        FuzzCipher | FuzzExitPolicy) echo 512 ;;
+        FuzzCipher | FuzzCircuit | FuzzExitPolicy) echo 512 ;;
         FuzzDescriptor) echo 1100 ;;
         *) echo 1536 ;;
     esac

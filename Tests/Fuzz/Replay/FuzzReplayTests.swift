@@ -14,6 +14,7 @@ struct FuzzReplayTests {
     static let programs = [
         Program(testDescription: "FuzzCells", feed: FuzzCells.feed, seeds: FuzzCells.seeds),
         Program(testDescription: "FuzzCipher", feed: FuzzCipher.feed, seeds: FuzzCipher.seeds),
+        Program(testDescription: "FuzzCircuit", feed: FuzzCircuit.feed, seeds: FuzzCircuit.seeds),
         Program(testDescription: "FuzzConsensus", feed: FuzzConsensus.feed, seeds: FuzzConsensus.seeds),
         Program(testDescription: "FuzzDescriptor", feed: FuzzDescriptor.feed, seeds: FuzzDescriptor.seeds),
         Program(
