@@ -22,7 +22,7 @@ fi
 # Optimised, which makes it some ten times as fast. Traps on overflow and preconditions are there as in a debug build; asserts
 # are asked for. The coverage that guides the fuzzer must be in the libraries too, so the flags are given for everything.
 # -parse-as-library, because a program begins with a function: see any Main.swift.
-flags=(-c release -Xswiftc "-sanitize=$sanitizers" -Xswiftc -assert-config -Xswiftc Debug -Xswiftc -enable-testing
+flags=(-c release -Xswiftc "-sanitize=$sanitizers" -Xswiftc -enable-testing -Xswiftc -assert-config -Xswiftc Debug
     -Xswiftc -parse-as-library --scratch-path ".build/${sanitizers/,/-}")
 swift build "${flags[@]}"
 bin=$(swift build "${flags[@]}" --show-bin-path)
@@ -50,8 +50,9 @@ fuzz() {
         -report_slow_units="$timeout" -rss_limit_mb=4096 -print_final_stats=1 \
         -artifact_prefix="FailCases/$target/" "$corpus" "FailCases/$target" >"$log" 2>&1 || failed=1
     if [ $failed = 0 ]; then
-        echo "$target: $(awk '/number_of_executed_units/ { print $2 }' "$log") inputs," \
-            "$(awk '/average_exec_per_sec/ { print $2 }' "$log") a second, no failure"
+        # The rate is 0 for a run of less than a second.
+        echo "$target: $(awk '/number_of_executed_units/ { print $2 " inputs" }
+            /average_exec_per_sec/ && $2 > 0 { print ", " $2 " a second" }' ORS= "$log"), no failure"
     else
         echo "$target: FAILED"
         tail -n 40 "$log"
