@@ -29,6 +29,12 @@ let swiftASN1 = Target.Dependency.product(name: "SwiftASN1", package: "swift-asn
 let unixSignals = Target.Dependency.product(name: "UnixSignals", package: "swift-service-lifecycle")
 let x509 = Target.Dependency.product(name: "X509", package: "swift-certificates")
 
+// The fuzzers are a package of their own, Tests/Fuzz; what they do with an input is compiled into a test here as well.
+let fuzzPrograms = [
+    "FuzzCells", "FuzzConsensus", "FuzzDescriptor", "FuzzDirectoryFrames", "FuzzExitPolicy", "FuzzHandshake",
+    "FuzzRelayMessages", "FuzzSOCKS", "FuzzTicket", "FuzzCipher", "FuzzCircuit",
+]
+
 let package = Package(
     name: "thor",
     products: [
@@ -40,6 +46,7 @@ let package = Package(
         // For Benchmarks.
         .library(name: "OnionLink", targets: ["OnionLink"]),
         // For Tests/Fuzz.
+        .library(name: "OnionStreams", targets: ["OnionStreams"]),
         .library(name: "ProxyFrontend", targets: ["ProxyFrontend"]),
         .library(name: "OnionClient", targets: ["OnionClient"]),
         .executable(name: "thor-keys", targets: ["thor-keys"]),
@@ -274,6 +281,16 @@ let package = Package(
                 nioHTTP1, nioPosix, nioSSL,
             ],
             swiftSettings: houseRules),
+        .testTarget(
+            name: "FuzzTests",
+            dependencies: [
+                "OnionAddress", "OnionCells", "OnionCircuits", "OnionClient", "OnionCrypto", "OnionDirectory",
+                "OnionStreams", "ProxyFrontend", nioCore, nioEmbedded,
+            ],
+            path: "Tests/Fuzz",
+            exclude: ["FailCases", "Package.swift", "Sources/CFuzzer", "Sources/FuzzDriver", "run.sh"]
+                + fuzzPrograms.map { "Sources/\($0)/Main.swift" },
+            sources: ["Replay"] + fuzzPrograms.map { "Sources/\($0)" }, swiftSettings: houseRules),
         .testTarget(
             name: "AttackTests",
             dependencies: [

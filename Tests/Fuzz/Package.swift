@@ -1,12 +1,19 @@
 // swift-tools-version: 6.2
 import PackageDescription
 
-// One executable per decoder. Build with Tests/Fuzz/run.sh, which passes the flags: the coverage that guides the fuzzer
-// must be in the libraries too, so they cannot stand here.
-let onion = ["OnionAddress", "OnionCells", "OnionCrypto", "OnionDirectory", "ProxyFrontend"].map {
-    Target.Dependency.product(name: $0, package: "thor")
-}
+// One program per decoder or machine, with no more of Thor in it than that needs: libFuzzer looks at the whole program's counters after
+// each input. Build with run.sh, which passes the flags: the coverage that guides the fuzzer must be in the libraries too,
+// so they cannot stand here.
 let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
+let nioEmbedded = Target.Dependency.product(name: "NIOEmbedded", package: "swift-nio")
+
+func program(_ name: String, _ modules: String...) -> Target {
+    let thor = modules.map { Target.Dependency.product(name: $0, package: "thor") }
+    return .executableTarget(
+        name: name, dependencies: ["FuzzDriver", nioCore, nioEmbedded] + thor,
+        // gold, the default, stops with an internal error when it meets optimised code with coverage.
+        linkerSettings: [.unsafeFlags(["-use-ld=lld"])])
+}
 
 let package = Package(
     name: "thor-fuzz",
@@ -16,10 +23,17 @@ let package = Package(
     ],
     targets: [
         .target(name: "CFuzzer"),
-        .target(name: "FuzzDriver", dependencies: ["CFuzzer", nioCore]),
+        .target(name: "FuzzDriver", dependencies: ["CFuzzer"]),
+        program("FuzzCells", "OnionAddress", "OnionCells", "OnionCrypto"),
+        program("FuzzRelayMessages", "OnionAddress", "OnionCells", "OnionCrypto"),
+        program("FuzzHandshake", "OnionCrypto"),
+        program("FuzzDirectoryFrames", "OnionCrypto", "OnionDirectory"),
+        program("FuzzDescriptor", "OnionAddress", "OnionCrypto", "OnionDirectory"),
+        program("FuzzConsensus", "OnionAddress", "OnionCrypto", "OnionDirectory"),
+        program("FuzzTicket", "OnionCrypto", "OnionDirectory"),
+        program("FuzzExitPolicy", "OnionAddress", "OnionDirectory"),
+        program("FuzzSOCKS", "OnionClient", "ProxyFrontend"),
+        program("FuzzCipher", "OnionCrypto"),
+        program("FuzzCircuit", "OnionAddress", "OnionCells", "OnionCircuits", "OnionCrypto", "OnionStreams"),
     ]
-        + [
-            "FuzzCells", "FuzzRelayMessages", "FuzzHandshake", "FuzzDirectoryFrames", "FuzzDescriptor",
-            "FuzzConsensus", "FuzzTicket", "FuzzExitPolicy", "FuzzSOCKS",
-        ].map { .executableTarget(name: $0, dependencies: ["FuzzDriver", nioCore] + onion) }
 )

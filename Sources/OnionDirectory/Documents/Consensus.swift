@@ -43,10 +43,16 @@ public struct Consensus: Sendable {
     /// - Throws: ``DirectoryError``
     /// - Complexity: one signature check per router, about 36 µs.
     public init(verifying bytes: some Collection<UInt8>, directoryKey: Ed25519PublicKey) throws(DirectoryError) {
+        try self.init(bytes, directoryKey: directoryKey, check: SignedDocument.ed25519)
+    }
+
+    init(
+        _ bytes: some Collection<UInt8>, directoryKey: Ed25519PublicKey, check: SignatureCheck
+    ) throws(DirectoryError) {
         let limit = DirectoryLimits.consensusByteCount
         guard bytes.count <= limit else { throw .limitExceeded(.consensus, have: bytes.count, limit: limit) }
         let bytes = Array(bytes)
-        var body = try SignedDocument.body(of: bytes, kind: .consensus, key: directoryKey)
+        var body = try SignedDocument.body(of: bytes, kind: .consensus, key: directoryKey, check: check)
         self.digest = BLAKE2b.hash256(bytes[..<body.readableBytes])
         self.bytes = bytes
 
@@ -66,7 +72,7 @@ public struct Consensus: Sendable {
             throw .limitExceeded(.routers, have: count, limit: DirectoryLimits.routerCount)
         }
         var routers: [ConsensusRouter] = []
-        for _ in 0..<count { routers.append(try Self.readRouter(from: &body)) }
+        for _ in 0..<count { routers.append(try Self.readRouter(from: &body, check: check)) }
         try body.expectEnd()
         guard routers.isStrictlyAscending(by: { $0.identity < $1.identity }) else { throw .notCanonical(.routers) }
         self.routers = routers
@@ -100,12 +106,14 @@ public struct Consensus: Sendable {
     /// Every address and port where a router listens; no exit connects to one of them.
     public var nodeEndpoints: Set<Endpoint> { Set(self.routers.lazy.flatMap(\.addresses)) }
 
-    private static func readRouter(from body: inout ByteBuffer) throws(DirectoryError) -> ConsensusRouter {
+    private static func readRouter(
+        from body: inout ByteBuffer, check: SignatureCheck
+    ) throws(DirectoryError) -> ConsensusRouter {
         let byteCount = Int(try body.readField(UInt16.self))
         guard byteCount <= DirectoryLimits.descriptorByteCount else {
             throw .limitExceeded(.descriptor, have: byteCount, limit: DirectoryLimits.descriptorByteCount)
         }
-        let descriptor = try SignedDescriptor(verifying: body.readField(byteCount: byteCount))
+        let descriptor = try SignedDescriptor(body.readField(byteCount: byteCount), check: check)
         let flags = RouterFlags(rawValue: try body.readField())
         guard flags.isSubset(of: .known) else { throw .invalidField(.flags) }
         let weight = try body.readField(UInt64.self)

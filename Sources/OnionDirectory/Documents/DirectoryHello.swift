@@ -24,9 +24,15 @@ public struct DirectoryHello: Hashable, Sendable {
     ///
     /// - Throws: ``DirectoryError``; ``DirectoryError/badSignature(_:)`` mostly means a wrong public key file.
     public init(verifying bytes: some Collection<UInt8>, directoryKey: Ed25519PublicKey) throws(DirectoryError) {
+        try self.init(bytes, directoryKey: directoryKey, check: SignedDocument.ed25519)
+    }
+
+    init(
+        _ bytes: some Collection<UInt8>, directoryKey: Ed25519PublicKey, check: SignatureCheck
+    ) throws(DirectoryError) {
         guard bytes.count <= Self.byteCount else { throw .trailingBytes(bytes.count - Self.byteCount) }
         let bytes = Array(bytes)
-        var body = try SignedDocument.body(of: bytes, kind: .link, key: directoryKey)
+        var body = try SignedDocument.body(of: bytes, kind: .link, key: directoryKey, check: check)
         let version = try body.readField(UInt8.self)
         guard version == Self.documentVersion else { throw .unsupportedVersion(version) }
         self.linkKey = try body.readSigningKey()

@@ -26,9 +26,15 @@ public struct PathTicket: Hashable, Sendable {
     ///
     /// - Throws: ``DirectoryError``
     public init(verifying bytes: some Collection<UInt8>, directoryKey: Ed25519PublicKey) throws(DirectoryError) {
+        try self.init(bytes, directoryKey: directoryKey, check: SignedDocument.ed25519)
+    }
+
+    init(
+        _ bytes: some Collection<UInt8>, directoryKey: Ed25519PublicKey, check: SignatureCheck
+    ) throws(DirectoryError) {
         guard bytes.count <= Self.byteCount else { throw .trailingBytes(bytes.count - Self.byteCount) }
         let bytes = Array(bytes)
-        var body = try SignedDocument.body(of: bytes, kind: .ticket, key: directoryKey)
+        var body = try SignedDocument.body(of: bytes, kind: .ticket, key: directoryKey, check: check)
         let version = try body.readField(UInt8.self)
         guard version == Self.documentVersion else { throw .unsupportedVersion(version) }
         self.commitment = try body.readBytes32()

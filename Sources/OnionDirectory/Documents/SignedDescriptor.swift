@@ -10,11 +10,15 @@ public struct SignedDescriptor: Hashable, Sendable {
     ///
     /// - Throws: ``DirectoryError``
     public init(verifying bytes: some Collection<UInt8>) throws(DirectoryError) {
+        try self.init(bytes, check: SignedDocument.ed25519)
+    }
+
+    init(_ bytes: some Collection<UInt8>, check: SignatureCheck) throws(DirectoryError) {
         let limit = DirectoryLimits.descriptorByteCount
         guard bytes.count <= limit else { throw .limitExceeded(.descriptor, have: bytes.count, limit: limit) }
         let bytes = Array(bytes)
         let identity = try RouterDescriptor.identity(inBody: SignedDocument.unverifiedBody(of: bytes))
-        let body = try SignedDocument.body(of: bytes, kind: .descriptor, key: identity)
+        let body = try SignedDocument.body(of: bytes, kind: .descriptor, key: identity, check: check)
         self.descriptor = try RouterDescriptor(body: body)
         self.bytes = bytes
     }

@@ -1,14 +1,17 @@
 import CFuzzer
-public import NIOCore
+import Glibc
 
-/// What a fuzz target needs: libFuzzer's loop, and its input as the bytes our decoders take.
+/// What a fuzz program needs: libFuzzer's loop, its input as the bytes that our decoders take, and a way to write seeds.
 public enum FuzzDriver {
     public typealias Callback = @convention(c) (UnsafePointer<UInt8>?, Int) -> Int32
+    public typealias Arguments = UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>?
 
-    /// Run libFuzzer with the program's own arguments.
+    /// Run libFuzzer with the program's own arguments; or, for `--seeds FOLDER`, write `seeds` there and end.
     public static func run(
-        _ argc: Int32, _ argv: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>?, _ callback: Callback
+        _ argc: Int32, _ argv: Arguments, seeds: @autoclosure () -> [[UInt8]], _ callback: Callback
     ) -> Int32 {
+        let arguments = (0..<Int(argc)).compactMap { argv?[$0].map { String(cString: $0) } }
+        if arguments.count == 3, arguments[1] == "--seeds" { return Self.write(seeds(), to: arguments[2]) }
         var argc = argc
         var argv = argv
         return LLVMFuzzerRunDriver(&argc, &argv, callback)
@@ -18,12 +21,12 @@ public enum FuzzDriver {
         Array(UnsafeBufferPointer(start: start, count: count))
     }
 
-    public static func buffer(_ start: UnsafePointer<UInt8>?, _ count: Int) -> ByteBuffer {
-        ByteBuffer(bytes: UnsafeBufferPointer(start: start, count: count))
+    private static func write(_ seeds: [[UInt8]], to folder: String) -> Int32 {
+        for (index, seed) in seeds.enumerated() {
+            guard let file = fopen("\(folder)/seed-\(index)", "wb") else { return 1 }
+            let count = fwrite(seed, 1, seed.count, file)
+            guard fclose(file) == 0, count == seed.count else { return 1 }
+        }
+        return 0
     }
-}
-
-/// Stop the fuzzer: something that must hold does not.
-public func check(_ condition: Bool, _ what: @autoclosure () -> String) {
-    guard condition else { fatalError(what()) }
 }
