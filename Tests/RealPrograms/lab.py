@@ -44,8 +44,8 @@ class Helper:
         self.first = self.process.stdout.readline().strip()
 
     def stop(self):
-        out = self.process.communicate(timeout=10)[0]
-        return out
+        """End it, once; return what it said meanwhile."""
+        return "" if self.process.stdin.closed else self.process.communicate(timeout=10)[0]
 
 
 class Lab:
@@ -63,10 +63,10 @@ class Lab:
             ip("-n", self.names["core"], "neigh", "add", SILENT, "lladdr", "02:00:00:00:00:63", "dev", "to-world", "nud", "permanent")
             self.web = int(self.helper("world", f"{HERE}/lab_web.py", WORLD).first)
             self.resolver = f"{WORLD}:" + self.helper(
-                "world", f"{HERE}/names.py", WORLD, f"www.test={WORLD}", f"nowhere.test={ELSEWHERE}").first
+                "world", f"{HERE}/names.py", WORLD, f"www.test={WORLD}", f"half.test={WORLD},2a00::1").first
             self.network = OwnNetwork(
                 executables, routers=4, router_options=["--resolver", self.resolver], router_policy=(),
-                where=lambda name: self.prefix("user" if name == "proxy" else "core"), address=lambda name: CORE,
+                where=lambda name: self.prefix("user" if name.startswith("proxy") else "core"), address=lambda name: CORE,
                 parameters=["exit-connect-timeout-ms=5000"])
         except BaseException:
             self.stop()
@@ -95,7 +95,7 @@ class Lab:
 
     def watch(self):
         """Begin to watch what leaves the user's machine; `seen` ends it."""
-        helper = Helper(self.prefix("user"), f"{HERE}/capture.py", "to-core")
+        helper = self.helper("user", f"{HERE}/capture.py", "to-core")
         assert helper.first == "watching"
         return helper
 

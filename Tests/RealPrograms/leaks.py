@@ -81,15 +81,7 @@ def no_dns(context):
 def fresh_start(context):
     here = lab(context)
     watcher = here.watch()
-    proxy = here.network._start("proxy2", [
-        "thor-proxy", here.network.ds.addresses[0], f"{here.network.directory}/directory.pub", "--listen", "127.0.0.1:0"]) \
-        if here.network.where("proxy2") == here.prefix("user") else None
-    if proxy is None:
-        where, here.network.where = here.network.where, lambda name: here.prefix("user")
-        try:
-            proxy = here.network.start_proxy("proxy2", ["127.0.0.1:0"])
-        finally:
-            here.network.where = where
+    proxy = here.network.start_proxy("proxy2", ["127.0.0.1:0"])
     result = here.run("curl", "-sS", "--proxy", f"socks5h://{proxy.addresses[0]}", f"http://www.test:{here.web}/small/fresh")
     assert result.stdout == "hello fresh\n", result
     own = "6 {} {}".format(*here.network.status("proxy2")["guard"]["address"].rsplit(":", 1))
@@ -148,10 +140,19 @@ def unreachable(context):
     assert float(lines[2][2]) < 2 * (5 + 2) + 2, lines
 
 
+@case(GROUP, "of a name whose second address no exit can reach, the first one's answer is told", needs=["curl"])
+def half_reachable(context):
+    here = lab(context)
+    assert curl(here, f"http://half.test:{here.web}/small/half").stdout == "hello half\n"
+    result = curl(here, "http://half.test:9/")
+    assert result.returncode == 97 and "(5)" in result.stderr, result
+
+
 @case(GROUP, "exits stay away from the nodes and from their own machine", needs=["curl"])
 def exits_keep_away(context):
     here = lab(context)
     ports = [router.addresses[0].rsplit(":", 1)[1] for router in here.network.routers]
-    for place in [f"{CORE}:{port}" for port in ports] + [f"{CORE}:22", "127.0.0.1:80", "45.0.0.1:80"]:
+    for place in [f"{CORE}:{port}" for port in ports] + [f"{CORE}:22", "127.0.0.1:80", "localhost:80", "45.0.0.1:80",
+                                                                           f"{WORLD}:25", "10.0.0.1:80", "[::1]:80"]:
         result = curl(here, f"http://{place}/")
-        assert result.returncode == 97 and "(2)" in result.stderr or "not allowed" in result.stderr, (place, result)
+        assert result.returncode == 97 and "(2)" in result.stderr, (place, result)

@@ -95,12 +95,14 @@ class NameServer:
 
 
 def main():
-    """names.py ADDRESS NAME=ADDRESS...: serve until standard input ends; print the port."""
+    """names.py ADDRESS NAME=ADDRESS[,ADDRESS]...: serve until standard input ends; print the port."""
     import os
     import sys
-    names = {**DEFAULT, **{name: [address] for name, _, address in (word.partition("=") for word in sys.argv[2:])}}
+    names = {**DEFAULT, **{name: address.split(",") for name, _, address in (word.partition("=") for word in sys.argv[2:])}}
     server = NameServer(sys.argv[1], names)
-    server.reverse.update({addresses[0]: name for name, addresses in names.items() if addresses and not isinstance(addresses, int)})
+    for word in sys.argv[2:]:
+        name, _, addresses = word.partition("=")
+        server.reverse.setdefault(addresses.split(",")[0], name)
     print(server.port, flush=True)
     sys.stdin.read()
     os._exit(0)

@@ -65,7 +65,22 @@ def wget_resume(context):
         assert hashlib.sha256(file.read()).hexdigest() == digest(2 * MIB, 3)
 
 
-@case(GROUP, "apt's way of fetching: many files on one connection by http_proxy", needs=["wget"])
+@case(GROUP, "apt, which pipelines its requests: 30 files by an HTTP proxy and by socks5h", needs=["apt-get"])
+def apt(context):
+    helper = "/usr/lib/apt/apt-helper"
+    for proxy in (f"http://{context.socks}", f"socks5h://{context.socks}"):
+        folder = f"{context.scratch}/apt-{proxy.split(':')[0]}"
+        os.makedirs(folder)
+        words = []
+        for number in range(30):
+            words += [f"http://origin.test:{context.web.port}/bytes/{20_000 * number + 1}/{number}", f"{folder}/{number}",
+                      f"SHA256:{digest(20_000 * number + 1, number)}"]
+        run(helper, "-o", f"Acquire::http::Proxy={proxy}/", "-o", "APT::Sandbox::User=root", "-o", "Acquire::Retries=0", "download-file",
+            *words, cwd=folder)
+        assert len([name for name in os.listdir(folder) if name.isdigit()]) == 30, os.listdir(folder)
+
+
+@case(GROUP, "wget: many files in one command by http_proxy", needs=["wget"])
 def wget_many(context):
     folder = f"{context.scratch}/many"
     os.makedirs(folder)
