@@ -200,6 +200,21 @@ def addresses_as_names(context):
             echoed(connection)
 
 
+@case(GROUP, "an IPv4 address in IPv6's clothes (::ffff:127.0.0.1), as programs with IPv6 sockets send it")
+def mapped_addresses(context):
+    with dial(context) as connection:
+        connection.sendall(b"\5\1\0\5\1\0\4" + bytes(10) + b"\xff\xff\x7f\0\0\1" + context.echo.port.to_bytes(2, "big"))
+        assert receive(connection, 12) == b"\5\0" + SUCCEEDED
+        echoed(connection)
+
+
+@case(GROUP, "localhost is the exit's machine, which a test network opens")
+def localhost(context):
+    for name in ("localhost", "LOCALHOST.", "a.localhost"):
+        with open5(context, name, context.echo.port) as connection:
+            echoed(connection)
+
+
 @case(GROUP, "a name with an address of each family reaches the one that listens")
 def both_families(context):
     for port in (context.echo.port, context.echo6.port):
