@@ -1,5 +1,6 @@
 # make demo     a private onion network on this machine, with a SOCKS5 port in front of it
 # make test     all tests
+# make test-programs    real programs and raw sockets through a network on this machine
 # make bench    compare speed with C Tor and an ssh chain, on this machine
 # make install  put the programs into PREFIX/bin (default /usr/local)
 
@@ -10,11 +11,14 @@ PREFIX ?= /usr/local
 BUILD_PACKAGES := libsodium-dev libsqlite3-dev libc-ares-dev pkg-config
 BENCH_PACKAGES := tor openssh-client openssh-server microsocks iproute2 python3 gcc libc6-dev
 TEST_PACKAGES := curl openssl procps python3 python3-venv
+PROGRAM_PACKAGES := curl wget git openssh-client openssh-server rsync nginx-light netcat-openbsd ncat socat connect-proxy \
+	proxychains4 torsocks tor default-jre-headless chromium iproute2 util-linux
+PROGRAM_MODULES := openai 'httpx[socks,http2]' requests PySocks aiohttp aiohttp_socks python-socks websockets
 CHECKED := --explicit-target-dependency-import-check error
 PYTHON := .build/python/bin/python3
 SOURCES := Package.swift Sources Tests Benchmarks/Package.swift Benchmarks/Sources
 
-.PHONY: demo build test test-swift test-end-to-end test-full bench bench-parts check fuzz format lint docs install packages test-packages clean
+.PHONY: demo build test test-swift test-end-to-end test-full test-programs bench bench-parts check fuzz format lint docs install packages test-packages clean
 
 demo: build
 	@exec .build/release/thor-testnet
@@ -40,6 +44,14 @@ test-end-to-end: test-packages build $(PYTHON)
 # The figures that the project promises: a gigabyte each way, 200 downloads, 5,000 requests.
 test-full: test-packages build $(PYTHON)
 	THOR_E2E_PYTHON=$(PYTHON) python3 Tests/EndToEnd/run.py --full
+
+# Real programs and raw sockets, ten minutes: PROGRAMS="--group curl" for a part, PROGRAMS=--full for the sizes that the
+# project promises. A program that cannot be installed is left out, and named in the table.
+test-programs: test-packages build $(PYTHON)
+	@for package in $(PROGRAM_PACKAGES); do .ci/packages $$package || echo "test-programs: goes on without $$package"; done
+	@for module in $(PROGRAM_MODULES); do .build/python/bin/pip install --quiet --disable-pip-version-check "$$module" || \
+		echo "test-programs: goes on without $$module"; done
+	$(PYTHON) Tests/RealPrograms/run.py $(PROGRAMS)
 
 # The whole comparison, about half an hour: BENCH="--runs 1 --size 128" for a quick look. A peer that is not installed
 # is left out. The table goes to Benchmarks/results.

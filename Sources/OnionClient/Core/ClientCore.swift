@@ -248,8 +248,7 @@ final class ClientCore {
 
     /// The exit could not connect to the destination; others may.
     private func siteRefused(_ request: PendingRequest, _ attempt: PendingRequest.Attempt) {
-        guard let place = request.place else { return }
-        self.refusals.refused(place, by: attempt.exit, now: .now())
+        if let place = request.place { self.refusals.refused(place, by: attempt.exit, now: .now()) }
         request.hurry(until: .now() + self.limits.otherExitPatience)
     }
 

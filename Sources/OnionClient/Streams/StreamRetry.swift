@@ -6,8 +6,9 @@ import OnionCells
 /// request must not be delivered twice: there is no retry, unless they are a TLS ClientHello, which does nothing. An exit
 /// that says it has not connected has delivered nothing.
 ///
-/// A destination that cannot be reached may only be refusing the exit: a few others are asked before the application hears
-/// of it, and it hears what the destination did, not what became of the other tries.
+/// A destination that cannot be reached may only be refusing the exit, and a name that cannot be looked up may be the fault of
+/// the exit's name servers: a few others are asked before the application hears of it, and it hears what the destination did,
+/// not what became of the other tries.
 ///
 /// - Source: DESIGN §10
 struct StreamRetry: Equatable, Sendable {
@@ -54,18 +55,17 @@ struct StreamRetry: Equatable, Sendable {
         // It is about the exit, not the destination.
         case .exitPolicy, .notAllowed, .resourceLimit, .shuttingDown:
             self.again(.ended(reason), byAnotherExit: true)
-        case .connectionRefused, .hostUnreachable, .networkUnreachable, .timedOut, .reset: self.siteRefused(reason)
-        case .unspecified, .finished, .noSuchName, .resolveFailed: .fail(.ended(reason))
+        case .connectionRefused, .hostUnreachable, .networkUnreachable, .timedOut, .reset, .resolveFailed:
+            self.siteRefused(reason)
+        case .unspecified, .finished, .noSuchName: .fail(.ended(reason))
         }
     }
 
     /// Whether a reason is about the destination as one exit sees it, so that another may see it otherwise.
     static func isOfSite(_ reason: EndReason) -> Bool {
         switch reason {
-        case .connectionRefused, .hostUnreachable, .networkUnreachable, .timedOut, .reset: true
-        case .unspecified, .finished, .noSuchName, .resolveFailed, .exitPolicy, .notAllowed, .resourceLimit,
-            .shuttingDown:
-            false
+        case .connectionRefused, .hostUnreachable, .networkUnreachable, .timedOut, .reset, .resolveFailed: true
+        case .unspecified, .finished, .noSuchName, .exitPolicy, .notAllowed, .resourceLimit, .shuttingDown: false
         }
     }
 

@@ -35,12 +35,12 @@ struct ExitConnector: Sendable {
         let deadline = NIODeadline.now() + .milliseconds(Int64(view.parameters[.exitConnectTimeout]))
         switch target {
         case .directory:
-            return self.addresses(of: self.directory, on: eventLoop).flatMap { answer in
+            return self.addresses(of: self.directory, in: view, on: eventLoop).flatMap { answer in
                 let endpoints = answer.addresses.map { Endpoint(address: $0, port: self.directoryPort) }
                 return self.connect(to: endpoints[...], ttl: 0, until: deadline, on: eventLoop)
             }
         case .host(let host, let port):
-            return self.addresses(of: host, on: eventLoop).flatMap { answer in
+            return self.addresses(of: host, in: view, on: eventLoop).flatMap { answer in
                 let endpoints = answer.addresses.map { Endpoint(address: $0, port: port) }
                 let allowed = endpoints.filter { self.gate.allows($0, in: view) }.prefix(Self.addressLimit)
                 guard !allowed.isEmpty else { return eventLoop.makeFailedFuture(Refusal(reason: .exitPolicy)) }
@@ -53,7 +53,7 @@ struct ExitConnector: Sendable {
     func resolve(_ query: Resolve, in view: NetworkView, on eventLoop: any EventLoop) -> EventLoopFuture<Resolved> {
         switch query {
         case .addresses(let name):
-            return self.addresses(of: name, on: eventLoop).map { answer in
+            return self.addresses(of: name, in: view, on: eventLoop).map { answer in
                 let allowed = answer.addresses.filter { self.gate.allowsSomePort(of: $0, in: view) }
                 guard !allowed.isEmpty else { return .failed(.exitPolicy) }
                 return .answers(
@@ -72,24 +72,48 @@ struct ExitConnector: Sendable {
     /// c-ares does not tell the TTL of a reverse answer.
     private static let reverseTTL: UInt32 = 60
 
-    private func addresses(of host: String, on eventLoop: any EventLoop) -> EventLoopFuture<Resolver.Answer> {
-        if let literal = IPAddress(host) {
-            return eventLoop.makeSucceededFuture(Resolver.Answer(addresses: [literal], ttlSeconds: 0))
+    /// Literals are their own answer, and so is localhost: no name server is asked about it. The gate judges all of them.
+    ///
+    /// Looking up may take half of the time for connecting: other exits are still to be asked when name servers are silent.
+    private func addresses(
+        of host: String, in view: NetworkView, on eventLoop: any EventLoop
+    ) -> EventLoopFuture<Resolver.Answer> {
+        let known = IPAddress(host).map { [$0] } ?? (Self.isLocalhost(host) ? Self.loopback : [])
+        if !known.isEmpty {
+            return eventLoop.makeSucceededFuture(Resolver.Answer(addresses: known, ttlSeconds: 0))
         }
-        return self.resolver.addresses(of: host, on: eventLoop).flatMapErrorThrowing { error in
-            throw Refusal(reason: Self.reason(of: error))
+        let promise = eventLoop.makePromise(of: Resolver.Answer.self)
+        let timeLimit = TimeAmount.milliseconds(Int64(view.parameters[.exitConnectTimeout]) / 2)
+        let timer = eventLoop.scheduleTask(in: timeLimit) { promise.fail(Refusal(reason: .resolveFailed)) }
+        self.resolver.addresses(of: host, on: eventLoop).whenComplete { result in
+            timer.cancel()
+            promise.completeWith(result.mapError { error -> any Error in Refusal(reason: Self.reason(of: error)) })
         }
+        return promise.futureResult
     }
 
+    private static let loopback: [IPAddress] = [.v4(0x7F00_0001), .v6(hi: 0, lo: 1)]
+
+    /// - Source: RFC 6761 §6.3
+    private static func isLocalhost(_ host: String) -> Bool {
+        let lowered = host.lowercased()
+        let name = lowered.last == "." ? lowered.dropLast() : lowered[...]
+        return name == "localhost" || name.hasSuffix(".localhost")
+    }
+
+    /// Try one address after the other; of their failures the one that tells most is said.
     private func connect(
-        to endpoints: ArraySlice<Endpoint>, ttl: UInt32, until deadline: NIODeadline, on eventLoop: any EventLoop
+        to endpoints: ArraySlice<Endpoint>, ttl: UInt32, until deadline: NIODeadline, on eventLoop: any EventLoop,
+        after failure: EndReason? = nil
     ) -> EventLoopFuture<Connection> {
         guard let endpoint = endpoints.first else {
             return eventLoop.makeFailedFuture(Refusal(reason: .hostUnreachable))
         }
         let rest = endpoints.dropFirst()
         let left = deadline - .now()
-        guard left > .zero else { return eventLoop.makeFailedFuture(Refusal(reason: .timedOut)) }
+        guard left > .zero else {
+            return eventLoop.makeFailedFuture(Refusal(reason: Self.moreTelling(.timedOut, failure)))
+        }
         // An address that does not answer must leave time for the next.
         let share = TimeAmount.nanoseconds(left.nanoseconds / Int64(endpoints.count))
         let bootstrap = StreamEdge.configure(ClientBootstrap(group: eventLoop))
@@ -98,9 +122,19 @@ struct ExitConnector: Sendable {
             .connect(to: SocketAddress(endpoint))
             .map { Connection(channel: $0, connected: Connected(address: endpoint.address, ttlSeconds: ttl)) }
             .flatMapError { error in
-                if rest.isEmpty { return eventLoop.makeFailedFuture(Refusal(reason: Self.reason(of: error))) }
-                return self.connect(to: rest, ttl: ttl, until: deadline, on: eventLoop)
+                let failure = Self.moreTelling(Self.reason(of: error), failure)
+                if rest.isEmpty { return eventLoop.makeFailedFuture(Refusal(reason: failure)) }
+                return self.connect(to: rest, ttl: ttl, until: deadline, on: eventLoop, after: failure)
             }
+    }
+
+    /// Which of two addresses' failures says more about the destination. That this exit has no way to one of them, as one
+    /// without IPv6 has none to many names' second address, says least.
+    static func moreTelling(_ reason: EndReason, _ earlier: EndReason?) -> EndReason {
+        guard let earlier else { return reason }
+        let order: [EndReason] = [.connectionRefused, .reset, .timedOut, .hostUnreachable, .networkUnreachable]
+        let ranks = [earlier, reason].map { order.firstIndex(of: $0) ?? order.count }
+        return ranks[1] < ranks[0] ? reason : earlier
     }
 
     /// What an error of the resolver or the operating system is on the wire.

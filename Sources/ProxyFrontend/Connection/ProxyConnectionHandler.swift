@@ -23,6 +23,8 @@ final class ProxyConnectionHandler: ChannelInboundHandler, RemovableChannelHandl
     private let logger: Logger
     private var machine: ProxyConnection
     private var timer: Scheduled<Void>?
+    private var startedAt = NIODeadline.distantPast
+    private var lastReadAt = NIODeadline.distantPast
     private var context: ChannelHandlerContext?
 
     /// - Parameters:
@@ -63,6 +65,7 @@ final class ProxyConnectionHandler: ChannelInboundHandler, RemovableChannelHandl
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        self.lastReadAt = context.eventLoop.now
         self.perform(self.machine.bytesReceived(Self.unwrapInboundIn(data)))
     }
 
@@ -92,17 +95,30 @@ final class ProxyConnectionHandler: ChannelInboundHandler, RemovableChannelHandl
 
     private func start(_ context: ChannelHandlerContext) {
         guard self.timer == nil else { return }
-        self.schedule(self.limits.handshakeTimeout, context) { $0.handshakeTimerFired() }
+        self.startedAt = context.eventLoop.now
+        self.lastReadAt = self.startedAt
+        self.watchHandshake(context)
         context.read()
     }
 
-    private func schedule(
-        _ delay: TimeAmount, _ context: ChannelHandlerContext,
-        _ event: @escaping (inout ProxyConnection) -> ProxyConnection.Action
-    ) {
+    /// Wait until the handshake has been silent, or has taken, too long. Bytes do not move the timer: when it fires, it looks
+    /// when the last came.
+    private func watchHandshake(_ context: ChannelHandlerContext) {
+        let due = min(self.lastReadAt + self.limits.handshakeSilence, self.startedAt + self.limits.handshakeTimeout)
+        self.timer = context.eventLoop.assumeIsolated().scheduleTask(deadline: due) {
+            let isLate = context.eventLoop.now - self.startedAt >= self.limits.handshakeTimeout
+            if isLate || context.eventLoop.now - self.lastReadAt >= self.limits.handshakeSilence {
+                self.perform(self.machine.handshakeTimerFired())
+            } else {
+                self.watchHandshake(context)
+            }
+        }
+    }
+
+    private func watchLinger(_ context: ChannelHandlerContext) {
         self.timer?.cancel()
-        self.timer = context.eventLoop.assumeIsolated().scheduleTask(in: delay) {
-            self.perform(event(&self.machine))
+        self.timer = context.eventLoop.assumeIsolated().scheduleTask(in: self.limits.lingerTimeout) {
+            self.perform(self.machine.lingerTimerFired())
         }
     }
 
@@ -128,7 +144,7 @@ final class ProxyConnectionHandler: ChannelInboundHandler, RemovableChannelHandl
         case .sendAndLinger(let bytes):
             context.writeAndFlush(Self.wrapOutboundOut(bytes), promise: nil)
             context.close(mode: .output, promise: nil)
-            self.schedule(self.limits.lingerTimeout, context) { $0.lingerTimerFired() }
+            self.watchLinger(context)
             context.read()
         // Only asked for where a stream is at hand: see opened(_:).
         case .attach, .discard: break

@@ -3,7 +3,9 @@ package import NIOCore
 /// What one application, or all of them together, may make the proxy hold.
 package struct ProxyLimits: Sendable, Equatable {
     /// From the accept until the request is complete, however slowly its bytes come.
-    package var handshakeTimeout: TimeAmount = .seconds(60)
+    package var handshakeTimeout: TimeAmount = .minutes(10)
+    /// Until then, how long nothing may come.
+    package var handshakeSilence: TimeAmount = .minutes(2)
     /// After a refusal, how long the application may take to close its side.
     package var lingerTimeout: TimeAmount = .seconds(2)
     /// After a refusal, how many more bytes are read and dropped, so that the close does not destroy the reply on its way.

@@ -4,16 +4,27 @@ internal import NIOHTTP1
 /// Turns one request to a proxy into one to the origin: stands between NIOHTTP1's decoder, which takes the program's bytes
 /// apart, and the stream's handler, which gets the bytes that the origin is to read. The answer passes as it is.
 ///
-/// One request a connection: the origin is asked to close, and so tells the program that the connection is spent. A
-/// program that sends another request all the same finds it closed; nothing of it goes to this origin, which may not be its own.
+/// One request a connection: the origin is asked to close, and so tells the program that the connection is spent. Of a program
+/// that sends another request all the same, as apt does before it has the first answer, nothing goes to this origin, which may
+/// not be the right one: once the first answer has come to rest, the connection is closed, and the program asks again.
+/// The origin hears the program's own version of HTTP, because its answer is not rewritten: one that knows only 1.0 could not
+/// read chunks. A request that cannot be read is answered here, and the origin gets nothing of it.
 ///
 /// - Source: RFC 9110 §7.6; RFC 9112 §3.2, §6, §7.1
-final class HTTPForwardHandler: ChannelInboundHandler {
+final class HTTPForwardHandler: ChannelDuplexHandler {
     typealias InboundIn = HTTPServerRequestPart
     typealias InboundOut = ByteBuffer
+    typealias OutboundIn = ByteBuffer
+    typealias OutboundOut = ByteBuffer
 
-    private enum State { case head, body(isChunked: Bool), finished }
+    /// `spent`: there was another request.
+    private enum State { case head, body(isChunked: Bool), finished, spent }
     private var state = State.head
+    /// When the answer last moved; nil before it has begun.
+    private var answeredAt: NIODeadline?
+    private var timer: Scheduled<Void>?
+    /// An answer that has not moved for so long is taken for complete.
+    static let answerRest = TimeAmount.seconds(5)
 
     /// Fields between the program and the proxy alone, besides those that `Connection` names.
     private static let ownFields: Set<String> = [
@@ -37,22 +48,54 @@ final class HTTPForwardHandler: ChannelInboundHandler {
             self.state = .finished
             // Trailers are a hop's own business, and hardly anybody's.
             if isChunked { context.fireChannelRead(Self.wrapInboundOut(ByteBuffer(string: "0\r\n\r\n"))) }
-        // A second request.
-        case (_, .finished): context.close(promise: nil)
+        case (_, .finished):
+            self.state = .spent
+            self.closeOnceAnswered(context)
+        case (_, .spent): break
         case (.head, .body), (.body, .head), (.end, .head):
             assertionFailure("the decoder keeps the order")
             context.close(promise: nil)
         }
     }
 
+    func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
+        self.answeredAt = context.eventLoop.now
+        context.write(data, promise: promise)
+    }
+
+    func handlerRemoved(context: ChannelHandlerContext) {
+        self.timer?.cancel()
+        self.timer = nil
+    }
+
+    private func closeOnceAnswered(_ context: ChannelHandlerContext) {
+        if let answeredAt, context.eventLoop.now - answeredAt >= Self.answerRest { return context.close(promise: nil) }
+        self.timer = context.eventLoop.assumeIsolated().scheduleTask(in: Self.answerRest) {
+            self.closeOnceAnswered(context)
+        }
+    }
+
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        switch self.state {
+        case .head where error is HTTPParserError:
+            self.state = .finished
+            let bound = NIOLoopBound(context, eventLoop: context.eventLoop)
+            let written = context.eventLoop.makePromise(of: Void.self)
+            written.futureResult.whenComplete { _ in bound.value.close(promise: nil) }
+            context.writeAndFlush(Self.wrapOutboundOut(HTTPReply.badRequest.bytes), promise: written)
         // What the decoder cannot read must not reach the origin in part: it might read it otherwise.
-        context.fireErrorCaught(error)
+        case .head, .body: context.fireErrorCaught(error)
+        // The program hears the answer that is on its way, and whatever else it sent is nobody's.
+        case .finished, .spent:
+            guard !(error is HTTPParserError), !(error is ByteToMessageDecoderError) else { return }
+            context.fireErrorCaught(error)
+        }
     }
 
     private static func bytes(_ head: HTTPRequestHead, _ target: HTTPForwardTarget, isChunked: Bool) -> ByteBuffer {
         let named = head.headers[canonicalForm: "connection"].map { $0.lowercased() }
-        var text = "\(head.method.rawValue) \(target.originForm) HTTP/1.1\r\nHost: \(target.authority)\r\n"
+        let version = head.version == .http1_0 && !isChunked ? "HTTP/1.0" : "HTTP/1.1"
+        var text = "\(head.method.rawValue) \(target.originForm) \(version)\r\nHost: \(target.authority)\r\n"
         for (name, value) in head.headers {
             let lowered = name.lowercased()
             if !Self.ownFields.contains(lowered), !named.contains(lowered) { text += "\(name): \(value)\r\n" }

@@ -13,13 +13,18 @@ struct HTTPForwardTarget: Equatable, Sendable {
     private static let scheme = "http://"
     private static let defaultPort: UInt16 = 80
 
+    /// Whether a target is meant to be forwarded, readable or not.
+    static func hasScheme(_ text: some StringProtocol) -> Bool {
+        text.prefix(Self.scheme.count).lowercased() == Self.scheme
+    }
+
     /// Read a target; nil for any other form or scheme. A name and password before an `@` are dropped.
     ///
     /// - Parameters:
     ///   - text: the target as it stands in the request line.
     ///   - method: an OPTIONS without a path asks about the server, `*`.
     init?(_ text: some StringProtocol, method: some StringProtocol) {
-        guard text.prefix(Self.scheme.count).lowercased() == Self.scheme else { return nil }
+        guard Self.hasScheme(text) else { return nil }
         let rest = text.dropFirst(Self.scheme.count)
         let end = rest.firstIndex { $0 == "/" || $0 == "?" || $0 == "#" } ?? rest.endIndex
         var authority = String(rest[..<end])

@@ -102,9 +102,11 @@ struct HTTPHandshake: Sendable {
         guard let text = String(validating: line, as: UTF8.self) else { return nil }
         let words = text.split(separator: " ", omittingEmptySubsequences: false)
         guard words.count == 3, words[2].hasPrefix("HTTP/1.") else { return nil }
-        if let target = HTTPForwardTarget(words[1], method: words[0]) { return .forward(target) }
-        guard words[0] == "CONNECT" else { return .page(withBody: words[0] != "HEAD") }
-        return HostText.authority(words[1]).map { .connect(host: $0.host, port: $0.port) }
+        if words[0] == "CONNECT" {
+            return HostText.authority(words[1]).map { .connect(host: $0.host, port: $0.port) }
+        }
+        guard HTTPForwardTarget.hasScheme(words[1]) else { return .page(withBody: words[0] != "HEAD") }
+        return HTTPForwardTarget(words[1], method: words[0]).map { .forward($0) }
     }
 
     private enum Line { case incomplete, tooLong, line([UInt8]) }

@@ -133,7 +133,7 @@ struct SOCKS5Handshake: Sendable {
     private mutating func connect(_ host: Host, _ port: UInt16, _ credentials: ProxyCredentials) -> HandshakeAction {
         guard port != 0 else { return self.refuse(.generalFailure) }
         switch host {
-        case .address(let address): return self.request(.connect(host: "\(address)", port: port), credentials)
+        case .address(let address): return self.request(.connect(host: HostText.text(address), port: port), credentials)
         case .name(let bytes):
             guard let name = HostText.name(bytes) else { return self.refuse(.generalFailure) }
             return self.request(.connect(host: name, port: port), credentials)

@@ -118,9 +118,11 @@ package final class ProxyServer: Service, CustomStringConvertible {
                     }
                     channel.closeFuture.assumeIsolated().whenComplete { _ in connections.value.remove(channel) }
                     try channel.pipeline.syncOperations.addHandler(TrafficHandler(meter: meter))
+                    // Where it really came in: listeners that were asked for with port 0 differ by it alone.
+                    let place = channel.localAddress.map { "\($0)" } ?? listener
                     try channel.pipeline.syncOperations.addHandler(
                         ProxyConnectionHandler(
-                            client: client, access: access, limits: limits, policy: policy, listener: listener,
+                            client: client, access: access, limits: limits, policy: policy, listener: place,
                             logger: logger, advice: advice))
                 }
             }

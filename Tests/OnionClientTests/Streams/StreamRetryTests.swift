@@ -31,7 +31,9 @@ struct StreamRetryTests {
     func refusals(reason: EndReason) {
         var retry = StreamRetry(limit: 3, otherExitLimit: 2, earlyData: [1])
         let isExits: Set<EndReason> = [.exitPolicy, .notAllowed, .resourceLimit, .shuttingDown]
-        let isSites: Set<EndReason> = [.connectionRefused, .hostUnreachable, .networkUnreachable, .timedOut, .reset]
+        let isSites: Set<EndReason> = [
+            .connectionRefused, .hostUnreachable, .networkUnreachable, .timedOut, .reset, .resolveFailed,
+        ]
         let expected: StreamRetry.Decision =
             isExits.union(isSites).contains(reason) ? .tryAgain(byAnotherExit: true) : .fail(.ended(reason))
         #expect(retry.refused(reason) == expected)

@@ -40,14 +40,46 @@ struct ExitConnectorTests {
         }
     }
 
-    @Test("opens nothing for localhost, which no name server knows")
-    func localhost() async throws {
+    @Test(
+        "takes localhost for its own machine, asks no name server about it, and opens it only where the rules do",
+        arguments: ["localhost", "localhost.", "LOCALHOST", "a.localhost"])
+    func localhost(host: String) async throws {
         try await withResolver { resolver, loop in
+            let closed = try Self.connector(resolver)
+            await #expect(throws: Refusal(reason: .exitPolicy)) {
+                try await closed.connect(to: .host(host, port: 80), in: TestNetwork.view(), on: loop).get()
+            }
+            let open = try Self.connector(resolver, rules: TestNetwork.loopbackPolicy)
+            let view = try TestNetwork.view(allowLoopback: true)
+            let (listener, port) = try await Self.listen(on: loop)
+            let connection = try await open.connect(to: .host(host, port: port), in: view, on: loop).get()
+            #expect(connection.connected == Connected(address: .v4(0x7f00_0001), ttlSeconds: 0))
+            try await connection.channel.close()
+            try await listener.close()
+        }
+    }
+
+    @Test(
+        "of several addresses' failures, says the one that tells most of the destination",
+        arguments: [
+            (.networkUnreachable, .connectionRefused, .connectionRefused), (.networkUnreachable, .timedOut, .timedOut),
+            (.connectionRefused, .networkUnreachable, .connectionRefused), (.timedOut, nil, .timedOut),
+            (.timedOut, .hostUnreachable, .timedOut), (.unspecified, .networkUnreachable, .networkUnreachable),
+        ] as [(EndReason, EndReason?, EndReason)])
+    func moreTelling(last: EndReason, earlier: EndReason?, said: EndReason) {
+        #expect(ExitConnector.moreTelling(last, earlier) == said)
+    }
+
+    @Test("looking up ends before the time for connecting is over")
+    func silentNameServer() async throws {
+        try await withResolver(tryMilliseconds: 60_000) { resolver, loop in
             let connector = try Self.connector(resolver)
-            for host in ["localhost", "localhost.", "LOCALHOST"] {
-                await #expect(throws: Refusal.self) {
-                    try await connector.connect(to: .host(host, port: 80), in: TestNetwork.view(), on: loop).get()
-                }
+            let view = try TestNetwork.view(connectMilliseconds: 100)
+            await #expect(throws: Refusal(reason: .resolveFailed)) {
+                try await connector.connect(to: .host("silent.test", port: 80), in: view, on: loop).get()
+            }
+            await #expect(throws: Refusal(reason: .resolveFailed)) {
+                try await connector.resolve(.addresses(of: "silent.test"), in: view, on: loop).get()
             }
         }
     }

@@ -10,10 +10,12 @@ import Testing
 /// What the network looks like to the OR under test.
 enum TestNetwork {
     /// A view with one OR that listens at `nodes`.
-    static func view(allowLoopback: Bool = false, nodes: [String] = []) throws -> NetworkView {
+    static func view(
+        allowLoopback: Bool = false, nodes: [String] = [], connectMilliseconds: Int = 5000
+    ) throws -> NetworkView {
         var parameters = NetworkParameters()
         if allowLoopback { try parameters.set(.allowLoopback, to: 1) }
-        try parameters.set(.exitConnectTimeout, to: 5000)
+        try parameters.set(.exitConnectTimeout, to: connectMilliseconds)
         let key = Ed25519PrivateKey()
         let addresses = try nodes.map { try #require(Endpoint($0)) }
         let routers =

@@ -149,16 +149,37 @@ struct ProxyConnectionHandlerTests {
         #expect(!connection.channel.isActive)
     }
 
-    @Test("a handshake that does not end is closed in time, however many bytes trickle in")
-    func handshakeTimeout() throws {
+    @Test("a handshake is closed once nothing has come for a while")
+    func handshakeSilence() throws {
         let limits = ProxyLimits()
         let connection = try Connection(limits: limits)
         defer { connection.finish() }
+        let loop = connection.channel.embeddedEventLoop
         connection.receive([5])
-        connection.channel.embeddedEventLoop.advanceTime(by: limits.handshakeTimeout - .nanoseconds(1))
+        // A byte moves the end.
+        loop.advanceTime(by: limits.handshakeSilence - .nanoseconds(1))
         connection.receive([2])
+        loop.advanceTime(by: limits.handshakeSilence - .nanoseconds(1))
         #expect(connection.channel.isActive)
-        connection.channel.embeddedEventLoop.advanceTime(by: .nanoseconds(1))
+        loop.advanceTime(by: .nanoseconds(1))
+        #expect(!connection.channel.isActive)
+    }
+
+    @Test("a handshake that does not end is closed in time, however many bytes trickle in")
+    func handshakeTimeout() throws {
+        var limits = ProxyLimits()
+        limits.handshakeTimeout = .seconds(20)
+        limits.handshakeSilence = .seconds(5)
+        let connection = try Connection(limits: limits)
+        defer { connection.finish() }
+        let loop = connection.channel.embeddedEventLoop
+        for byte in [5, 200] + [UInt8](repeating: 0, count: 17) {
+            loop.advanceTime(by: .seconds(1))
+            connection.receive([byte])
+        }
+        loop.advanceTime(by: .seconds(1) - .nanoseconds(1))
+        #expect(connection.channel.isActive)
+        loop.advanceTime(by: .nanoseconds(1))
         #expect(!connection.channel.isActive)
     }
 

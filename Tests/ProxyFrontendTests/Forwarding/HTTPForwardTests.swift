@@ -72,6 +72,30 @@ struct HTTPForwardTests {
         #expect(isOpen)
     }
 
+    @Test("the origin hears the program's own version, so that its answer can be read")
+    func version() throws {
+        let text = try self.forwarded("GET http://a.test/ HTTP/1.0\r\n\r\n", size: 4096).text
+        #expect(text == "GET / HTTP/1.0\r\nHost: a.test\r\nConnection: close\r\n\r\n")
+    }
+
+    @Test(
+        "what cannot be read as a request is answered with 400, and the origin gets nothing",
+        arguments: ["Content-Length: 5\r\nContent-Length: 6", "Content-Length: -1", "Bad Name: x"])
+    func unreadable(field: String) throws {
+        let channel = EmbeddedChannel()
+        try channel.pipeline.syncOperations.addHandlers([
+            ByteToMessageHandler(HTTPRequestDecoder(leftOverBytesStrategy: .dropBytes)), HTTPForwardHandler(),
+        ])
+        try channel.connect(to: SocketAddress(ipAddress: "127.0.0.1", port: 1)).wait()
+        channel.pipeline.fireChannelRead(ByteBuffer(string: "POST http://a.test/ HTTP/1.1\r\n\(field)\r\n\r\nhello"))
+        channel.embeddedEventLoop.run()
+        let answer = try #require(try channel.readOutbound(as: ByteBuffer.self))
+        #expect(String(buffer: answer).hasPrefix("HTTP/1.1 400 "))
+        #expect(try channel.readInbound(as: ByteBuffer.self) == nil)
+        #expect(!channel.isActive)
+        _ = try? channel.finish(acceptAlreadyClosed: true)
+    }
+
     @Test("a body passes, counted or in chunks", arguments: [4096, 5])
     func body(size: Int) throws {
         let counted = "POST http://a.test/ HTTP/1.1\r\nHost: a.test\r\nContent-Length: 5\r\n\r\nhello"
@@ -86,13 +110,30 @@ struct HTTPForwardTests {
                 + "5\r\nhello\r\n0\r\n\r\n")
     }
 
-    @Test("a second request, which may be for another origin, does not reach this one")
+    @Test("a second request, which may be for another origin, does not reach this one, and harms no answer")
     func secondRequest() throws {
+        let channel = EmbeddedChannel()
+        try channel.pipeline.syncOperations.addHandlers([
+            ByteToMessageHandler(HTTPRequestDecoder(leftOverBytesStrategy: .dropBytes)), HTTPForwardHandler(),
+        ])
+        try channel.connect(to: SocketAddress(ipAddress: "127.0.0.1", port: 1)).wait()
         let one = "GET http://a.test/1 HTTP/1.1\r\nHost: a.test\r\n\r\n"
-        let (text, isOpen) = try self.forwarded(
-            one + "GET http://b.test/2 HTTP/1.1\r\nHost: b.test\r\n\r\n", size: 4096)
-        #expect(text == "GET /1 HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n")
-        #expect(!isOpen)
+        try channel.writeInbound(ByteBuffer(string: one + "GET http://b.test/2 HTTP/1.1\r\nHost: b.test\r\n\r\n"))
+        let sent = try #require(try channel.readInbound(as: ByteBuffer.self))
+        #expect(String(buffer: sent) == "GET /1 HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n")
+        #expect(try channel.readInbound(as: ByteBuffer.self) == nil)
+
+        // However long the answer takes, it comes whole.
+        let loop = channel.embeddedEventLoop
+        loop.advanceTime(by: .minutes(1))
+        for _ in 0..<20 {
+            try channel.writeOutbound(ByteBuffer(string: "answer"))
+            loop.advanceTime(by: HTTPForwardHandler.answerRest - .milliseconds(1))
+            #expect(channel.isActive)
+        }
+        loop.advanceTime(by: HTTPForwardHandler.answerRest + .milliseconds(1))
+        #expect(!channel.isActive)
+        _ = try? channel.finish(acceptAlreadyClosed: true)
     }
 
     @Test("the handshake reads where to, and keeps the head as it came")

@@ -51,7 +51,8 @@ struct HTTPHandshakeTests {
             "CONNECT a.test HTTP/1.1", "CONNECT a.test:0 HTTP/1.1", "CONNECT a.test:65536 HTTP/1.1",
             "CONNECT :80 HTTP/1.1", "CONNECT ::1:80 HTTP/1.1", "CONNECT [a]:80 HTTP/1.1", "CONNECT [::1:80 HTTP/1.1",
             "CONNECT a.test: HTTP/1.1", "CONNECT a.test:+8 HTTP/1.1", "CONNECT a.test:80", "CONNECT a.test:80 SPDY/3",
-            "CONNECT  a.test:80 HTTP/1.1", "HELLO",
+            "CONNECT  a.test:80 HTTP/1.1", "HELLO", "GET http://:80/ HTTP/1.1", "GET http://a.test:x/ HTTP/1.1",
+            "CONNECT http://a.test/ HTTP/1.1", "CONNECT a\tb:80 HTTP/1.1",
         ])
     func badRequests(line: String) {
         let result = Transcript(bytes("\(line)\r\n\r\n"))

@@ -15,6 +15,26 @@ struct SOCKS5HandshakeTests {
         #expect(result.rest == bytes("hello"))
     }
 
+    @Test("an IPv6 address that is sent as a name may be in brackets; other brackets are part of a name")
+    func brackets() {
+        for (sent, host) in [
+            ("[2001:db8::1]", "2001:db8::1"), ("2001:DB8:0::1", "2001:db8::1"), ("[a]", "[a]"),
+            ("::ffff:192.0.2.7", "192.0.2.7"), ("192.0.2.7", "192.0.2.7"),
+        ] {
+            let result = Transcript(SOCKS5Bytes.greeting + SOCKS5Bytes.name(bytes(sent)))
+            #expect(result.end == .request(.connect(.socks5, host, 80)))
+        }
+    }
+
+    @Test(
+        "names that no name server could know are refused with 1",
+        arguments: ["", "a b", " a.test", "a.test\n", "a\tb", "a\u{7F}b", "a\0b"])
+    func impossibleNames(name: String) {
+        let result = Transcript(SOCKS5Bytes.greeting + SOCKS5Bytes.name(bytes(name)))
+        #expect(result.sent == [5, 0] + socks5Failure(1))
+        #expect(result.end == .finished)
+    }
+
     @Test("IPv4 and IPv6 addresses become literals")
     func addresses() {
         let v4 = Transcript(SOCKS5Bytes.greeting + [5, 1, 0, 1, 192, 0, 2, 7, 0, 80])
@@ -22,6 +42,9 @@ struct SOCKS5HandshakeTests {
         let v6: [UInt8] = [0x20, 1, 0xD, 0xB8] + [UInt8](repeating: 0, count: 11) + [1]
         let result = Transcript(SOCKS5Bytes.greeting + [5, 1, 0, 4] + v6 + [1, 0xBB])
         #expect(result.end == .request(.connect(.socks5, "2001:db8::1", 443)))
+        let mapped = [UInt8](repeating: 0, count: 10) + [0xFF, 0xFF, 192, 0, 2, 7]
+        let meant = Transcript(SOCKS5Bytes.greeting + [5, 1, 0, 4] + mapped + [0, 80])
+        #expect(meant.end == .request(.connect(.socks5, "192.0.2.7", 80)))
     }
 
     @Test("everything in one segment: each reply is sent, data is kept, name and password of 255 bytes")
