@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -18,23 +20,33 @@
 static const int passed_signals[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH};
 enum { passed_signal_count = sizeof passed_signals / sizeof passed_signals[0] };
 
-/// The command; read by the signal handler. 0: none.
-static volatile pid_t running;
+/// The command; read by the signal handler, on any thread. 0: none yet.
+static _Atomic pid_t running;
+/// Signals that came before there was a command to pass them to.
+static _Atomic bool pending[passed_signal_count];
 static struct sigaction previous[passed_signal_count];
 
 static void pass_on(int number, siginfo_t *info, void *context) {
     (void)context;
     int saved = errno;
-    pid_t process = running;
     // What the terminal sends goes to its whole foreground group, and the command is in ours.
-    if (process > 0 && info->si_code != SI_KERNEL) kill(process, number);
+    if (info->si_code != SI_KERNEL) {
+        int index = 0;
+        while (index < passed_signal_count - 1 && passed_signals[index] != number) index++;
+        // Noted before looking: whoever starts the command looks the other way round, so that one of the two sees it.
+        atomic_store(&pending[index], true);
+        pid_t process = atomic_load(&running);
+        if (process > 0 && atomic_exchange(&pending[index], false)) kill(process, number);
+    }
     errno = saved;
 }
 
-static void begin_passing(pid_t process) {
-    running = process;
+/// Keep what comes from now on, until there is a command.
+static void prepare_passing(void) {
+    atomic_store(&running, 0);
     for (int index = 0; index < passed_signal_count; index++) {
         struct sigaction action;
+        atomic_store(&pending[index], false);
         // One that is ignored stays so, as under nohup.
         if (sigaction(passed_signals[index], NULL, &previous[index]) != 0 || previous[index].sa_handler == SIG_IGN)
             continue;
@@ -46,8 +58,14 @@ static void begin_passing(pid_t process) {
     }
 }
 
+static void begin_passing(pid_t process) {
+    atomic_store(&running, process);
+    for (int index = 0; index < passed_signal_count; index++)
+        if (atomic_exchange(&pending[index], false)) kill(process, passed_signals[index]);
+}
+
 static void end_passing(void) {
-    running = 0;
+    atomic_store(&running, 0);
     for (int index = 0; index < passed_signal_count; index++) sigaction(passed_signals[index], &previous[index], NULL);
 }
 
@@ -186,7 +204,9 @@ confined_start confined_start_command(const confined_command *command) {
     }
     sigset_t all, mask;
     sigfillset(&all);
-    // No signal between fork and the time when we know whom to pass it to; nor a handler of ours in the child.
+    // Before there is a command that somebody could hear of and mean: the process's other threads take signals too.
+    prepare_passing();
+    // No handler of ours in the child.
     pthread_sigmask(SIG_SETMASK, &all, &mask);
     pid_t child = fork();
     if (child == 0) {
@@ -211,6 +231,7 @@ confined_start confined_start_command(const confined_command *command) {
         }
     }
     close(channel[0]);
+    if (start.outcome != CONFINED_STARTED) end_passing();
     pthread_sigmask(SIG_SETMASK, &mask, NULL);
     return start;
 }
