@@ -10,6 +10,9 @@ final class ForwardHandler: ChannelInboundHandler {
     private let partner: any Channel
     private weak var other: ForwardHandler?
     private var isInputOver = false
+    /// Whether our side closes what goes out by this channel.
+    private var isOutputOver = false
+    private var isReset = false
     private var waitsForPartner = false
 
     private init(channel: any Channel, partner: any Channel) {
@@ -51,10 +54,14 @@ final class ForwardHandler: ChannelInboundHandler {
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
         guard case .inputClosed = event as? ChannelEvent else { return context.fireUserInboundEventTriggered(event) }
         self.isInputOver = true
-        self.endOutput()
+        // Not at once: of a reset the end of the input is told first.
+        let bound = NIOLoopBound(self, eventLoop: context.eventLoop)
+        context.eventLoop.execute { bound.value.endOutput() }
     }
 
     func channelInactive(context: ChannelHandlerContext) {
+        // A reset that comes while nothing is read is told by no error.
+        guard self.isOutputOver else { return self.resetPartner() }
         self.isInputOver = true
         self.other?.isInputOver = true
         self.endOutput()
@@ -62,7 +69,9 @@ final class ForwardHandler: ChannelInboundHandler {
 
     /// Close the partner's output once it has what was written; all of it when its input is over as well.
     private func endOutput() {
+        guard !self.isReset else { return }
         let isAll = self.other?.isInputOver ?? true
+        self.other?.isOutputOver = true
         let partner = self.partner
         partner.writeAndFlush(ByteBuffer()).whenComplete { _ in
             partner.close(mode: isAll ? .all : .output, promise: nil)
@@ -70,12 +79,20 @@ final class ForwardHandler: ChannelInboundHandler {
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
-        if let options = self.partner as? any SocketOptionProvider {
-            // 0 seconds of linger: a reset here is a reset there.
-            options.setSoLinger(linger(l_onoff: 1, l_linger: 0)).whenComplete { _ in }
-        }
-        self.partner.close(promise: nil)
+        self.resetPartner()
         context.close(promise: nil)
+    }
+
+    private func resetPartner() {
+        self.isReset = true
+        self.other?.isOutputOver = true
+        Self.resetWhenClosed(self.partner)
+        self.partner.close(promise: nil)
+    }
+
+    static func resetWhenClosed(_ channel: any Channel) {
+        // 0 seconds of linger.
+        (channel as? any SocketOptionProvider)?.setSoLinger(linger(l_onoff: 1, l_linger: 0)).whenComplete { _ in }
     }
 }
 

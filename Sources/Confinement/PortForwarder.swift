@@ -33,6 +33,10 @@ package struct PortForwarder {
                     let (one, other) = ForwardHandler.pair(near, far)
                     try far.pipeline.syncOperations.addHandler(other)
                     try near.pipeline.syncOperations.addHandler(one)
+                }.flatMapErrorThrowing { error in
+                    // Not a short but proper end for a connection that leads nowhere.
+                    ForwardHandler.resetWhenClosed(near)
+                    throw error
                 }
             }
             .withBoundSocket(listener).get()

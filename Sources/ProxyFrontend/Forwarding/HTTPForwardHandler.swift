@@ -2,9 +2,9 @@ internal import NIOCore
 internal import NIOHTTP1
 
 /// Turns one request to a proxy into one to the origin: stands between NIOHTTP1's decoder, which takes the program's bytes
-/// apart, and the stream's handler, which gets the bytes that the origin is to read. The answer passes as it is.
+/// apart, and the stream's handler, which gets the bytes that the origin is to read. Of the answer only the head gains a field.
 ///
-/// One request a connection: the origin is asked to close, and so tells the program that the connection is spent. Of a program
+/// One request a connection: the origin is asked to close, and the program is told so (``AnswerHead``). Of a program
 /// that sends another request all the same, as apt does before it has the first answer, nothing goes to this origin, which may
 /// not be the right one: once the first answer has come to rest, the connection is closed, and the program asks again.
 /// The origin hears the program's own version of HTTP, because its answer is not rewritten: one that knows only 1.0 could not
@@ -23,6 +23,9 @@ final class HTTPForwardHandler: ChannelDuplexHandler {
     /// When the answer last moved; nil before it has begun.
     private var answeredAt: NIODeadline?
     private var timer: Scheduled<Void>?
+    private var answerHead = AnswerHead()
+    /// Of writes whose bytes are still held.
+    private var heldPromises: [EventLoopPromise<Void>] = []
     /// An answer that has not moved for so long is taken for complete.
     static let answerRest = TimeAmount.seconds(5)
 
@@ -60,12 +63,38 @@ final class HTTPForwardHandler: ChannelDuplexHandler {
 
     func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
         self.answeredAt = context.eventLoop.now
-        context.write(data, promise: promise)
+        if let promise { self.heldPromises.append(promise) }
+        let bytes = Self.unwrapOutboundIn(data)
+        // An empty write asks when all before it have left: nothing more will come.
+        let ready = bytes.readableBytes > 0 ? self.answerHead.received(bytes) : self.answerHead.ended()
+        guard ready.readableBytes > 0 || bytes.readableBytes == 0 else { return }
+        self.release(ready, context)
+    }
+
+    func close(context: ChannelHandlerContext, mode: CloseMode, promise: EventLoopPromise<Void>?) {
+        let held = self.answerHead.ended()
+        if held.readableBytes > 0 {
+            self.release(held, context)
+            context.flush()
+        }
+        context.close(mode: mode, promise: promise)
+    }
+
+    private func release(_ bytes: ByteBuffer, _ context: ChannelHandlerContext) {
+        let promises = self.heldPromises
+        self.heldPromises = []
+        let written = context.eventLoop.makePromise(of: Void.self)
+        written.futureResult.whenComplete { result in
+            for promise in promises { promise.completeWith(result) }
+        }
+        context.write(Self.wrapOutboundOut(bytes), promise: written)
     }
 
     func handlerRemoved(context: ChannelHandlerContext) {
         self.timer?.cancel()
         self.timer = nil
+        for promise in self.heldPromises { promise.fail(ChannelError.ioOnClosedChannel) }
+        self.heldPromises = []
     }
 
     private func closeOnceAnswered(_ context: ChannelHandlerContext) {

@@ -1,0 +1,70 @@
+internal import NIOCore
+
+/// Adds `Connection: close` to the head of an origin's answer, whatever pieces it comes in, and leaves the rest as it is.
+///
+/// An origin that was asked to close need not say that it will. A program that is not told may send its next request on the
+/// same connection, and lose it when that is closed.
+///
+///     head ── whole, 1xx ──▶ head        (the answer proper is still to come)
+///       └─ whole, or not HTTP, or longer than the limit ──▶ rest
+///
+/// - Source: RFC 9112 §9.3, §9.6
+struct AnswerHead: Equatable {
+    private enum State: Equatable { case head(ByteBuffer), rest }
+    private var state = State.head(ByteBuffer())
+
+    /// A longer head passes as it is.
+    static let byteLimit = 64 * 1024
+    private static let prefix = Array("HTTP/".utf8)
+    private static let end = Array("\r\n\r\n".utf8)
+    private static let addition = "Connection: close\r\n"
+
+    /// Take the next bytes of the answer; return those that can go on, which may be none.
+    mutating func received(_ bytes: ByteBuffer) -> ByteBuffer {
+        guard case .head(var held) = self.state else { return bytes }
+        self.state = .rest
+        held.writeImmutableBuffer(bytes)
+        var ready = ByteBuffer()
+        while true {
+            let view = held.readableBytesView
+            guard view.starts(with: Self.prefix.prefix(view.count)) else { break }
+            guard let length = Self.headByteCount(view) else {
+                guard held.readableBytes < Self.byteLimit else { break }
+                self.state = .head(held)
+                return ready
+            }
+            guard length <= Self.byteLimit, let head = held.readSlice(length: length) else { break }
+            // 101 ends HTTP on the connection; other 1xx are followed by another head.
+            let status = head.readableBytesView.dropFirst(Self.prefix.count + 4).prefix(3)
+            guard status.first == UInt8(ascii: "1"), !status.elementsEqual(Array("101".utf8)) else {
+                if status.first == UInt8(ascii: "1") {
+                    ready.writeImmutableBuffer(head)
+                } else {
+                    ready.writeBytes(head.readableBytesView.dropLast(2))
+                    ready.writeString(Self.addition + "\r\n")
+                }
+                break
+            }
+            ready.writeImmutableBuffer(head)
+        }
+        ready.writeBuffer(&held)
+        return ready
+    }
+
+    /// The answer is over: return what was held, as it is.
+    mutating func ended() -> ByteBuffer {
+        guard case .head(let held) = self.state else { return ByteBuffer() }
+        self.state = .rest
+        return held
+    }
+
+    /// How long the head is, its empty line included; nil while it is not whole.
+    private static func headByteCount(_ view: ByteBufferView) -> Int? {
+        var matched = 0
+        for (index, byte) in view.enumerated() {
+            matched = byte == Self.end[matched] ? matched + 1 : (byte == Self.end[0] ? 1 : 0)
+            if matched == Self.end.count { return index + 1 }
+        }
+        return nil
+    }
+}

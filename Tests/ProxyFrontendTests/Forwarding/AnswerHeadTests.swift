@@ -1,0 +1,56 @@
+import NIOCore
+import Testing
+
+@testable import ProxyFrontend
+
+@Suite("Head of a forwarded answer")
+struct AnswerHeadTests {
+    /// What goes on of an answer that comes in pieces of `size`.
+    private func pass(_ answer: String, in size: Int) -> String {
+        var head = AnswerHead()
+        var passed = ByteBuffer()
+        let bytes = Array(answer.utf8)
+        for start in stride(from: 0, to: bytes.count, by: size) {
+            passed.writeImmutableBuffer(head.received(ByteBuffer(bytes: bytes[start..<min(start + size, bytes.count)])))
+        }
+        passed.writeImmutableBuffer(head.ended())
+        return String(buffer: passed)
+    }
+
+    @Test("says that the connection will be closed, in whatever pieces it comes", arguments: [1, 2, 3, 7, 19, 1000])
+    func closes(size: Int) {
+        #expect(
+            self.pass("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", in: size)
+                == "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello")
+        #expect(self.pass("HTTP/1.0 204 None\r\n\r\n", in: size) == "HTTP/1.0 204 None\r\nConnection: close\r\n\r\n")
+    }
+
+    @Test("leaves interim answers as they are, and waits for the one that follows", arguments: [1, 5, 1000])
+    func interim(size: Int) {
+        let interim = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+        #expect(
+            self.pass(interim + "HTTP/1.1 200 OK\r\n\r\nx", in: size)
+                == interim + "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nx")
+        let upgrade = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\nHTTP/1.1 200 OK\r\n\r\n"
+        #expect(self.pass(upgrade, in: size) == upgrade)
+    }
+
+    @Test("what is no answer in HTTP, too long a head, or cut off passes as it is", arguments: [1, 1000, 50_000])
+    func others(size: Int) {
+        for answer in [
+            "<html>HTTP/0.9\r\n\r\n", "", "HTT", "HTTP/1.1 200 OK\r\nContent-Le",
+            "HTTP/1.1 200 OK\r\nX: " + String(repeating: "x", count: 70_000) + "\r\n\r\nbody",
+        ] where size > 1 || answer.count < 1000 {
+            #expect(self.pass(answer, in: size) == answer)
+        }
+    }
+
+    @Test("holds no byte back that it need not")
+    func atOnce() {
+        var head = AnswerHead()
+        #expect(head.received(ByteBuffer(string: "HTTP/1.1 100 Continue\r\n\r\n")).readableBytes == 25)
+        #expect(head.received(ByteBuffer(string: "HTTP/1.1 200 OK\r\n")).readableBytes == 0)
+        #expect(String(buffer: head.received(ByteBuffer(string: "\r\nab"))).hasSuffix("\r\n\r\nab"))
+        #expect(String(buffer: head.received(ByteBuffer(string: "cd"))) == "cd")
+    }
+}
