@@ -193,7 +193,7 @@ package final class Link {
     }
 
     private func writeBatch() {
-        // The connection may tell of its writability from within the write, before the batch has been taken off.
+        // The connection may tell of its writability from within the write.
         guard !self.isWriting else { return }
         if case .closed = self.state { return self.outgoing.discardBatch() }
         guard let context, context.channel.isActive else { return self.outgoing.discardBatch() }
@@ -201,7 +201,6 @@ package final class Link {
             self.isWriting = true
             context.writeAndFlush(NIOAny(batch), promise: nil)
             self.isWriting = false
-            self.outgoing.batchWritten()
             if case .closed = self.state { return }
         }
         self.outgoing.isBlocked = !context.channel.isWritable

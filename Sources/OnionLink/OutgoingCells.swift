@@ -38,6 +38,9 @@ struct OutgoingCells {
     var isBlocked = true
     var limits: LinkLimits
     private var batch = ByteBuffer()
+    /// How large the last batch was: the next begins with room for as much, so that it neither grows step by step nor takes
+    /// a bulk transfer's memory for a single cell.
+    private var expectedByteCount = 0
     private var queues: [CircuitID: ByteBuffer] = [:]
     private var scheduler = CircuitScheduler<CircuitID>(halfLife: Self.halfLife, now: .now())
     private(set) var queuedByteCount = 0
@@ -55,6 +58,7 @@ struct OutgoingCells {
     /// - Returns: whether the circuit's queue is now longer than allowed.
     mutating func append(circuit: CircuitID, fill: (inout MutableRawSpan) -> Void) -> Bool {
         if !self.isBlocked && self.queues.isEmpty {
+            self.prepareBatch()
             self.batch.appendCell(fill)
             return false
         }
@@ -65,6 +69,7 @@ struct OutgoingCells {
     /// Append one cell that was read; otherwise as ``append(circuit:fill:)``.
     mutating func append(circuit: CircuitID, cell: RawSpan) -> Bool {
         if !self.isBlocked && self.queues.isEmpty {
+            self.prepareBatch()
             self.batch.appendCell(cell)
             return false
         }
@@ -85,6 +90,11 @@ struct OutgoingCells {
             self.queues[circuit, default: ByteBuffer()].appendCell(cell)
             if self.queued(circuit), overflowed.last != circuit { overflowed.append(circuit) }
         }
+    }
+
+    private mutating func prepareBatch() {
+        guard self.batch.capacity == 0 else { return }
+        self.batch.reserveCapacity(max(Cell.byteCount, self.expectedByteCount))
     }
 
     private mutating func queued(_ circuit: CircuitID) -> Bool {
@@ -116,6 +126,7 @@ struct OutgoingCells {
                 self.scheduler.removed(circuit)
                 continue
             }
+            self.prepareBatch()
             self.batch.writeBuffer(&cell)
             self.queuedByteCount -= Cell.byteCount
             self.traffic[circuit, default: QueueTraffic()].removed += Cell.byteCount
@@ -158,13 +169,16 @@ struct OutgoingCells {
     /// Whether cells wait in queues.
     var hasWaiting: Bool { !self.queues.isEmpty }
 
-    /// Return the batch for writing; ``batchWritten()`` follows.
-    mutating func takeBatch() -> ByteBuffer? { self.batch.readableBytes > 0 ? self.batch : nil }
+    /// Hand the batch over for writing.
+    mutating func takeBatch() -> ByteBuffer? {
+        guard self.batch.readableBytes > 0 else { return nil }
+        let batch = self.batch
+        self.batch = ByteBuffer()
+        self.expectedByteCount = batch.readableBytes
+        return batch
+    }
 
-    /// Keep the batch's memory for the next one, if the connection has already let go of it.
-    mutating func batchWritten() { self.batch.clear() }
-
-    mutating func discardBatch() { self.batch.clear() }
+    mutating func discardBatch() { self.batch = ByteBuffer() }
 
     /// The link is closed: forget everything, and let cells pass through the batch for ``discardBatch()`` to drop.
     mutating func discardAll() {
@@ -185,9 +199,8 @@ struct OutgoingCells {
         self.scheduler.removed(circuit)
     }
 
-    /// Called now and then: a batch buffer that has no use just now is given back.
+    /// Called now and then.
     mutating func releaseIdleMemory() {
-        if self.batch.readableBytes == 0 && self.batch.capacity > 0 { self.batch = ByteBuffer() }
         // Circuits that have long ended are remembered for what they sent; start anew before they become many.
         guard self.scheduler.count > self.queues.count + Self.rememberedLimit else { return }
         self.scheduler = CircuitScheduler(halfLife: Self.halfLife, now: .now())

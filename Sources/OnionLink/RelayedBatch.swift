@@ -40,7 +40,6 @@ public import OnionCrypto
             _ = self.outgoing.append(circuit: self.nextID, cell: cell.bytes)
         }
         let byteCount = self.outgoing.takeBatch()?.readableBytes ?? 0
-        self.outgoing.batchWritten()
         return byteCount
     }
 }

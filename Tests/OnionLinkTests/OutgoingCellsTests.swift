@@ -32,7 +32,6 @@ struct OutgoingCellsTests {
         var drained: [CircuitID] = []
         while outgoing.fillBatch(now: .now(), drained: &drained) {
             found += Self.cells(in: outgoing.takeBatch())
-            outgoing.batchWritten()
         }
         return found
     }
@@ -51,7 +50,6 @@ struct OutgoingCellsTests {
                 var drained: [CircuitID] = []
                 if !outgoing.isBlocked, outgoing.fillBatch(now: .now(), drained: &drained) {
                     seen += Self.cells(in: outgoing.takeBatch())
-                    outgoing.batchWritten()
                 }
             case 2:
                 // A batch from another loop.
@@ -111,7 +109,7 @@ struct OutgoingCellsTests {
         for number in 0..<100 { _ = Self.append(1, UInt32(number), to: &outgoing) }
         var drained: [CircuitID] = []
         _ = outgoing.fillBatch(now: .now(), drained: &drained)
-        outgoing.batchWritten()
+        _ = outgoing.takeBatch()
         _ = Self.append(2, 0, to: &outgoing)
         _ = outgoing.fillBatch(now: .now(), drained: &drained)
         #expect(Self.cells(in: outgoing.takeBatch()).first?.circuit == 2)
@@ -155,7 +153,7 @@ struct OutgoingCellsTests {
                 number += 1
             }
             _ = outgoing.fillBatch(now: .now(), drained: &drained)
-            outgoing.batchWritten()
+            _ = outgoing.takeBatch()
             #expect(drained.isEmpty)
         }
         #expect(outgoing.backlog(of: Self.circuit(1)) == 40)
