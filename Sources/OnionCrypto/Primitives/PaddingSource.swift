@@ -75,7 +75,9 @@ public struct PaddingSource: ~Copyable, @unchecked Sendable {
     private func mixInFreshRandomness() {
         withUnsafeTemporaryAllocation(byteCount: Self.keyByteCount, alignment: 16) { fresh in
             SecureRandom.fill(fresh)
-            for index in 0..<Self.keyByteCount { self.memory[index] ^= fresh[index] }
+            // Not `^=`: with the thread sanitizer, Swift 6.3 cannot compile that on what a non-copyable value holds.
+            let memory = self.memory
+            for index in 0..<Self.keyByteCount { memory[index] = memory[index] ^ fresh[index] }
             Sodium.wipe(fresh)
         }
     }
