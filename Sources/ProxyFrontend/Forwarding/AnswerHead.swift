@@ -1,6 +1,7 @@
 internal import NIOCore
 
-/// Adds `Connection: close` to the head of an origin's answer, whatever pieces it comes in, and leaves the rest as it is.
+/// Adds `Connection: close` to the head of an origin's answer that does not say it, whatever pieces it comes in, and leaves
+/// the rest as it is.
 ///
 /// An origin that was asked to close need not say that it will. A program that is not told may send its next request on the
 /// same connection, and lose it when that is closed.
@@ -37,7 +38,7 @@ struct AnswerHead: Equatable {
             // 101 ends HTTP on the connection; other 1xx are followed by another head.
             let status = head.readableBytesView.dropFirst(Self.prefix.count + 4).prefix(3)
             guard status.first == UInt8(ascii: "1"), !status.elementsEqual(Array("101".utf8)) else {
-                if status.first == UInt8(ascii: "1") {
+                if status.first == UInt8(ascii: "1") || Self.saysClose(head) {
                     ready.writeImmutableBuffer(head)
                 } else {
                     ready.writeBytes(head.readableBytesView.dropLast(2))
@@ -56,6 +57,10 @@ struct AnswerHead: Equatable {
         guard case .head(let held) = self.state else { return ByteBuffer() }
         self.state = .rest
         return held
+    }
+
+    private static func saysClose(_ head: ByteBuffer) -> Bool {
+        String(buffer: head).lowercased().contains("\r\n" + Self.addition.lowercased())
     }
 
     /// How long the head is, its empty line included; nil while it is not whole.

@@ -25,6 +25,12 @@ struct AnswerHeadTests {
         #expect(self.pass("HTTP/1.0 204 None\r\n\r\n", in: size) == "HTTP/1.0 204 None\r\nConnection: close\r\n\r\n")
     }
 
+    @Test("leaves an answer that says so as it is")
+    func closesAlready() {
+        let answer = "HTTP/1.1 200 OK\r\nconnection: Close\r\nContent-Length: 5\r\n\r\nhello"
+        #expect(self.pass(answer, in: 7) == answer)
+    }
+
     @Test("leaves interim answers as they are, and waits for the one that follows", arguments: [1, 5, 1000])
     func interim(size: Int) {
         let interim = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
