@@ -14,14 +14,10 @@ struct MemoryReturn: Service, CustomStringConvertible {
         try? await cancelWhenGracefulShutdown {
             while true {
                 try await Task.sleep(for: Self.interval)
-                Self.returnFreeMemory()
+                _ = malloc_trim(0)
             }
         }
         // The group takes a service that ends by itself for the end of all.
         try? await gracefulShutdown()
-    }
-
-    static func returnFreeMemory() {
-        _ = malloc_trim(0)
     }
 }

@@ -20,16 +20,13 @@ package struct NetworkPlan: Sendable {
         self.proxyListen = proxyListen
         self.logLevel = logLevel
         self.directory = directory
-        var network = NetworkParameters.testNetwork
         do throws(DirectoryError) {
-            for text in parameters { try network.set(parsing: text) }
-            try network.validate()
+            self.parameters = try NetworkParameters.testNetwork.setting(parameters)
         } catch {
             throw OperatorError(
                 "--parameter: \(error)", advice: "'thor-directory --parameter help' lists names, defaults and ranges",
                 status: .configuration)
         }
-        self.parameters = network
     }
 
     /// The nickname of a router, different for each.

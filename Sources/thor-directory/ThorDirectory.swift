@@ -88,16 +88,13 @@ struct ThorDirectory: AsyncParsableCommand {
     }
 
     private func networkParameters() throws(OperatorError) -> NetworkParameters {
-        var parameters = NetworkParameters()
         do throws(DirectoryError) {
-            for text in self.parameters { try parameters.set(parsing: text) }
-            try parameters.validate()
+            return try NetworkParameters().setting(self.parameters)
         } catch {
             throw OperatorError(
                 "--parameter: \(error)", advice: "'--parameter help' lists names, defaults and ranges",
                 status: .configuration)
         }
-        return parameters
     }
 
     private static var parameterTable: String {

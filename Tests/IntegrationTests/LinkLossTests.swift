@@ -10,13 +10,7 @@ struct LinkLossTests {
     @Test("while cells of many circuits cross several event loops", .timeLimit(.minutes(5)))
     func cutLinks() async throws {
         try await TestNetwork.run(routers: 4, eventLoops: 4, isRelayed: true) { network in
-            try await LoopbackSocket.serving({ socket in
-                while true {
-                    let bytes = try socket.receive(upTo: 65536)
-                    if bytes.isEmpty { return }
-                    try socket.send(bytes)
-                }
-            }) { port in
+            try await LoopbackSocket.serving({ try $0.echo() }) { port in
                 let socks = network.socks.port
                 try await withThrowingTaskGroup(of: Int.self) { group in
                     for user in 0..<8 {

@@ -83,6 +83,15 @@ final class LoopbackSocket: Sendable {
         }
     }
 
+    /// Send back what comes, until the other side has ended.
+    func echo() throws {
+        while true {
+            let bytes = try self.receive(upTo: 65536)
+            if bytes.isEmpty { return }
+            try self.send(bytes)
+        }
+    }
+
     func finishSending() { shutdown(self.descriptor, Int32(SHUT_WR)) }
 
     /// Speak SOCKS5 without an account; returns the reply code.

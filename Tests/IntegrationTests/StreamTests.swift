@@ -29,14 +29,8 @@ struct StreamTests {
     func bulk() async throws {
         let size = 4 << 20
         try await TestNetwork.run { network in
-            try await LoopbackSocket.serving({ socket in
-                // Echo at once, so that both directions are full.
-                while true {
-                    let bytes = try socket.receive(upTo: 65536)
-                    if bytes.isEmpty { return }
-                    try socket.send(bytes)
-                }
-            }) { port in
+            // Echo at once, so that both directions are full.
+            try await LoopbackSocket.serving({ try $0.echo() }) { port in
                 let socks = network.socks.port
                 try await withThrowingTaskGroup(of: Bool.self) { group in
                     for seed in 0..<4 {

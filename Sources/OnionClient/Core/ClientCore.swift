@@ -26,8 +26,6 @@ final class ClientCore {
 
     // What the directory said.
     private(set) var consensus: Consensus?
-    /// Whether no path can be drawn from the consensus: only a newer one helps.
-    private(set) var isNetworkTooSmall = false
     private(set) var assignment = PathAssignment(secret: SecureRandom.bytes32())
     private(set) var settings = ClientCircuit.Settings(NetworkParameters())
 
@@ -150,9 +148,7 @@ final class ClientCore {
             // A router that is gone takes the circuit with it sooner or later; no new stream should be there then.
             self.pool.retire(key)
         }
-        let obstacle = pathObstacle(in: consensus)
-        self.isNetworkTooSmall = obstacle != nil
-        if let obstacle {
+        if let obstacle = pathObstacle(in: consensus) {
             self.board.report(.loadingRouters, because: "\(obstacle); waiting for more")
         } else {
             self.board.report(.connectingToGuard)
@@ -164,6 +160,9 @@ final class ClientCore {
             ])
         self.setNeedsTurn()
     }
+
+    /// Whether no path can be drawn from the consensus: only a newer one helps.
+    var isNetworkTooSmall: Bool { self.consensus.map { pathObstacle(in: $0) != nil } ?? false }
 
     /// Let circuits begun from now on have the time that builds have been seen to take.
     private func applyBuildTimes() {

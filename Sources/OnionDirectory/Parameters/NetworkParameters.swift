@@ -64,6 +64,16 @@ public struct NetworkParameters: Equatable, Sendable {
         try self.set(parameter, to: value)
     }
 
+    /// Return these parameters with others set, each from `NAME=VALUE`, once all of them fit together.
+    ///
+    /// - Throws: ``DirectoryError/badParameter(name:problem:)``, as ``set(parsing:)`` and ``validate()`` do.
+    public func setting(_ assignments: [String]) throws(DirectoryError) -> NetworkParameters {
+        var parameters = self
+        for text in assignments { try parameters.set(parsing: text) }
+        try parameters.validate()
+        return parameters
+    }
+
     /// Check that every value is in range and that they fit together.
     ///
     /// - Throws: ``DirectoryError/badParameter(name:problem:)``

@@ -22,10 +22,9 @@ struct ExitSource: Sendable, Equatable {
 
     /// Let a bootstrap's connection to `destination` leave from here, if it can.
     func apply(to bootstrap: ClientBootstrap, for destination: Endpoint) -> ClientBootstrap {
-        guard self.serves(destination.address),
-            let local = try? SocketAddress(ipAddress: "\(self.address)", port: 0)
-        else { return bootstrap }
-        return bootstrap.channelOption(Self.portWhenConnecting, value: 1).bind(to: local)
+        guard self.serves(destination.address) else { return bootstrap }
+        return bootstrap.channelOption(Self.portWhenConnecting, value: 1)
+            .bind(to: SocketAddress(Endpoint(address: self.address, port: 0)))
     }
 
     /// IP_BIND_ADDRESS_NO_PORT, which is for IPv6 sockets too: the kernel picks the port when it knows the destination, so
@@ -37,7 +36,6 @@ struct ExitSource: Sendable, Equatable {
 extension OnionRouter {
     /// Whether sockets of this machine can be bound to an address: interfaces do not list all of 127.0.0.0/8.
     package static func isOwnAddress(_ address: IPAddress) -> Bool {
-        guard let local = try? SocketAddress(ipAddress: "\(address)", port: 0) else { return false }
         #if canImport(Glibc)
             let kind = Int32(SOCK_DGRAM.rawValue)
         #else
@@ -46,6 +44,7 @@ extension OnionRouter {
         let descriptor = socket(address.isIPv4 ? AF_INET : AF_INET6, kind, 0)
         guard descriptor >= 0 else { return false }
         defer { close(descriptor) }
-        return local.withSockAddr { bind(descriptor, $0, socklen_t($1)) } == 0
+        return SocketAddress(Endpoint(address: address, port: 0)).withSockAddr { bind(descriptor, $0, socklen_t($1)) }
+            == 0
     }
 }

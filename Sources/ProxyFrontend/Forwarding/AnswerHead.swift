@@ -14,6 +14,9 @@ struct AnswerHead: Equatable {
     private enum State: Equatable { case head(ByteBuffer), rest }
     private var state = State.head(ByteBuffer())
 
+    /// Whether everything that comes passes as it is from now on.
+    var isOver: Bool { self.state == .rest }
+
     /// A longer head passes as it is.
     static let byteLimit = 64 * 1024
     private static let prefix = Array("HTTP/".utf8)
@@ -35,18 +38,20 @@ struct AnswerHead: Equatable {
                 return ready
             }
             guard length <= Self.byteLimit, let head = held.readSlice(length: length) else { break }
-            // 101 ends HTTP on the connection; other 1xx are followed by another head.
             let status = head.readableBytesView.dropFirst(Self.prefix.count + 4).prefix(3)
-            guard status.first == UInt8(ascii: "1"), !status.elementsEqual(Array("101".utf8)) else {
-                if status.first == UInt8(ascii: "1") || Self.saysClose(head) {
-                    ready.writeImmutableBuffer(head)
-                } else {
-                    ready.writeBytes(head.readableBytesView.dropLast(2))
-                    ready.writeString(Self.addition + "\r\n")
-                }
-                break
+            let isSwitch = status.elementsEqual(Array("101".utf8))
+            // 101 ends HTTP on the connection; other 1xx are followed by another head.
+            if status.first == UInt8(ascii: "1"), !isSwitch {
+                ready.writeImmutableBuffer(head)
+                continue
             }
-            ready.writeImmutableBuffer(head)
+            if isSwitch || Self.saysClose(head) {
+                ready.writeImmutableBuffer(head)
+            } else {
+                ready.writeBytes(head.readableBytesView.dropLast(2))
+                ready.writeString(Self.addition + "\r\n")
+            }
+            break
         }
         ready.writeBuffer(&held)
         return ready

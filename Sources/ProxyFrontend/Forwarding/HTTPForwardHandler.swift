@@ -63,6 +63,7 @@ final class HTTPForwardHandler: ChannelDuplexHandler {
 
     func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
         self.answeredAt = context.eventLoop.now
+        guard !self.answerHead.isOver else { return context.write(data, promise: promise) }
         if let promise { self.heldPromises.append(promise) }
         let bytes = Self.unwrapOutboundIn(data)
         // An empty write asks when all before it have left: nothing more will come.
