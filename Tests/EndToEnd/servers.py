@@ -156,18 +156,22 @@ def make_ca(directory):
     return ca, certificate, key
 
 
-def main():
-    kind = sys.argv[1]
-    server = Server(("127.0.0.1", 0), {"data": Data, "chat": Chat}[kind])
-    if kind == "chat":
+def serve(handler, files=()):
+    """Serve on a free port, which is printed, until standard input ends; with a certificate's and its key's file, TLS."""
+    server = Server(("127.0.0.1", 0), handler)
+    if files:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(sys.argv[2], sys.argv[3])
+        context.load_cert_chain(*files)
         # The handshake belongs to the connection's own thread.
         server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     print(server.server_address[1], flush=True)
     # Whoever started this holds the other end of standard input.
     threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
     server.serve_forever()
+
+
+def main():
+    serve({"data": Data, "chat": Chat}[sys.argv[1]], sys.argv[2:4] if sys.argv[1] == "chat" else ())
 
 
 if __name__ == "__main__":

@@ -3,15 +3,13 @@
 import hashlib
 import json
 import os
-import ssl
 import struct
 import sys
-import threading
 import zlib
 
 sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../EndToEnd"))
 
-from servers import BLOCK, Chat, Server, blocks
+from servers import BLOCK, Chat, blocks, serve
 
 RESOURCES = 100
 
@@ -125,16 +123,5 @@ class Web(Chat):
         self.wfile.write(data)
 
 
-def main():
-    server = Server(("127.0.0.1", 0), Web)
-    if len(sys.argv) > 2:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(sys.argv[1], sys.argv[2])
-        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-    print(server.server_address[1], flush=True)
-    threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
-    server.serve_forever()
-
-
 if __name__ == "__main__":
-    main()
+    serve(Web, sys.argv[1:3])
