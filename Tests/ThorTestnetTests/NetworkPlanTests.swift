@@ -36,8 +36,10 @@ struct NetworkPlanTests {
     }
 
     private func plan(_ parameters: [String]) throws -> NetworkPlan {
-        try NetworkPlan(
+        let directory = try NetworkDirectory(path: nil)
+        defer { directory.remove() }
+        return try NetworkPlan(
             routerCount: 3, proxyListen: HostPort(host: "127.0.0.1", port: 0), logLevel: "info",
-            parameters: parameters, directory: try NetworkDirectory(path: nil))
+            parameters: parameters, directory: directory)
     }
 }

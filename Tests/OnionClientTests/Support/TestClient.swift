@@ -12,8 +12,8 @@ import class Foundation.FileManager
 
 @testable import OnionClient
 
-/// What stays the same when a client is started again.
-struct TestWorld {
+/// What stays the same when a client is started again; its directory goes away with it.
+final class TestWorld: Sendable {
     let routers = (0..<5).map { _ in TestRouter() }
     let linkKey = Ed25519PrivateKey()
     let directoryKey = Ed25519PrivateKey()
@@ -24,6 +24,8 @@ struct TestWorld {
         try FileManager.default.createDirectory(at: url, withIntermediateDirectories: true)
         self.stateDirectory = url.path
     }
+
+    deinit { try? FileManager.default.removeItem(atPath: self.stateDirectory) }
 }
 
 /// A client without a directory, and the network that it is given.
