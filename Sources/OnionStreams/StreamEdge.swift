@@ -43,30 +43,29 @@ package final class StreamEdge: ChannelInboundHandler {
     /// NIO reads a socket to its end once the peer has closed, reads paused or not; this bounds what arrives then.
     package static let receiveBufferByteCount: ChannelOptions.Types.SocketOption.Value = 512 * 1024
 
-    /// Set up the sockets that exits connect: reads by need, half-closure, bounded buffers.
+    /// Set up the sockets that exits connect.
+    ///
+    /// Options cost a future each when a bootstrap sets them, on a path that every stream takes.
     package static func configure(_ bootstrap: ClientBootstrap) -> ClientBootstrap {
-        bootstrap
-            .channelOption(.autoRead, value: false)
-            .channelOption(.allowRemoteHalfClosure, value: true)
-            .channelOption(.tcpOption(.tcp_nodelay), value: 1)
-            .channelOption(.socketOption(.so_rcvbuf), value: Self.receiveBufferByteCount)
-            .channelOption(.maxMessagesPerRead, value: 1)
-            .channelOption(.recvAllocator, value: Self.receiveAllocator(upTo: Self.readByteCount))
+        bootstrap.channelInitializer { channel in
+            channel.eventLoop.makeCompletedFuture {
+                try Self.configure(channel)
+                try channel.syncOptions?.setOption(.socketOption(.so_rcvbuf), value: Self.receiveBufferByteCount)
+            }
+        }
     }
 
-    /// The same for the sockets that a proxy accepts.
-    package static func configure(_ bootstrap: ServerBootstrap) -> ServerBootstrap {
-        bootstrap
-            .childChannelOption(.autoRead, value: false)
-            .childChannelOption(.allowRemoteHalfClosure, value: true)
-            .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
-            .childChannelOption(.socketOption(.so_rcvbuf), value: Self.receiveBufferByteCount)
-            .childChannelOption(.maxMessagesPerRead, value: 1)
-            .childChannelOption(.recvAllocator, value: Self.receiveAllocator(upTo: Self.readByteCount))
+    /// Set up a channel that a stream is to flow through, before it is active: reads by need, half-closure, bounded buffers.
+    package static func configure(_ channel: any Channel) throws {
+        guard let options = channel.syncOptions else { return }
+        try options.setOption(.autoRead, value: false)
+        try options.setOption(.allowRemoteHalfClosure, value: true)
+        try options.setOption(.maxMessagesPerRead, value: 1)
+        try options.setOption(.recvAllocator, value: Self.receiveAllocator(upTo: Self.readByteCount))
     }
 
     private static func receiveAllocator(upTo byteCount: Int) -> any RecvByteBufferAllocator {
-        AdaptiveRecvByteBufferAllocator(minimum: 2048, initial: 8192, maximum: byteCount)
+        AdaptiveRecvByteBufferAllocator(minimum: 2048, initial: 2048, maximum: byteCount)
     }
 
     /// Make the edge of a stream whose socket is ready.

@@ -155,9 +155,10 @@ private final class Joint: @unchecked Sendable {
     /// Make a connection on loopback with an edge at one end, and return the other.
     func edge(isClient: Bool) async throws -> Peer {
         let peer = Peer(self.loop)
-        let listener = try await StreamEdge.configure(ServerBootstrap(group: self.loop)).childChannelInitializer {
+        let listener = try await ServerBootstrap(group: self.loop).childChannelInitializer {
             channel in
             channel.eventLoop.makeCompletedFuture {
+                try StreamEdge.configure(channel)
                 let stream = isClient ? self.clientStream : self.exit.opened
                 guard let stream else { throw ChannelError.ioOnClosedChannel }
                 if !isClient { #expect(stream.connected(TestCircuit.connected)) }

@@ -4,6 +4,7 @@ package import NIOCore
 internal import NIOPosix
 internal import OnionAddress
 package import OnionClient
+internal import OnionStreams
 internal import ServiceLifecycle
 
 #if canImport(Glibc)
@@ -105,21 +106,23 @@ package final class ProxyServer: Service, CustomStringConvertible {
         )
         let (logger, advice, meter) = (self.logger, self.advice, self.meter)
         let listener = "\(address)"
+        let bound = NIOLoopBoundBox.makeBoxSendingValue(String?.none, eventLoop: client.eventLoop)
         let bootstrap = ServerBootstrap(group: client.eventLoop)
             .serverChannelOption(.backlog, value: Self.backlog)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
-            .childChannelOption(.autoRead, value: false)
-            .childChannelOption(.allowRemoteHalfClosure, value: true)
-            .childChannelOption(.socketOption(.so_rcvbuf), value: SocketOptionValue(limits.receiveBufferByteCount))
+            // What is accepted inherits this, and TCP_NODELAY, which NIO gives every listener.
+            .serverChannelOption(.socketOption(.so_rcvbuf), value: SocketOptionValue(limits.receiveBufferByteCount))
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
+                    try StreamEdge.configure(channel)
                     guard connections.value.add(channel, limit: limits.connectionCount) else {
                         throw ChannelError.operationUnsupported
                     }
                     channel.closeFuture.assumeIsolated().whenComplete { _ in connections.value.remove(channel) }
                     try channel.pipeline.syncOperations.addHandler(TrafficHandler(meter: meter))
-                    // Where it really came in: listeners that were asked for with port 0 differ by it alone.
-                    let place = channel.localAddress.map { "\($0)" } ?? listener
+                    // Where it really listens: listeners that were asked for with port 0 differ by it alone.
+                    let place = bound.value ?? channel.parent?.localAddress.map { "\($0)" } ?? listener
+                    bound.value = place
                     try channel.pipeline.syncOperations.addHandler(
                         ProxyConnectionHandler(
                             client: client, access: access, limits: limits, policy: policy, listener: place,
@@ -129,8 +132,7 @@ package final class ProxyServer: Service, CustomStringConvertible {
         do {
             switch address.place {
             case .ip(let endpoint):
-                return try await bootstrap.childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
-                    .bind(host: "\(endpoint.address)", port: Int(endpoint.port)).get()
+                return try await bootstrap.bind(host: "\(endpoint.address)", port: Int(endpoint.port)).get()
             case .unix(let path): return try await Self.bind(bootstrap, path)
             }
         } catch let error as IOError {
