@@ -240,7 +240,7 @@ let package = Package(
                 "OnionAddress",
                 "DirectoryClient", "DirectoryServer", "OnionCells", "OnionCrypto", "OnionDirectory", "OnionLink", grdb,
                 logging,
-                nioCore, nioPosix, nioTLS,
+                nioCore, nioEmbedded, nioPosix, nioTLS,
             ],
             swiftSettings: houseRules),
         .testTarget(
