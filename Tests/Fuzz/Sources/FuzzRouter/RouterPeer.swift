@@ -43,6 +43,8 @@ final class RouterPeer {
         /// A cell of this hop was altered: from there on the client can read nothing.
         var isTainted = false
         var isDestroyed = false
+        /// This peer has destroyed it, or asked for a circuit of its own by the same id: a Destroy may answer that.
+        var isLeft = false
 
         init(create: [UInt8]) { self.create = create }
     }
@@ -96,6 +98,7 @@ final class RouterPeer {
 
     func create(_ body: [UInt8], on id: CircuitID) {
         // One that exists already is ended by it.
+        self.nexts[id]?.isLeft = true
         if self.origins[id] == nil, self.nexts[id] == nil {
             self.origins[id] = Origin(isForged: body != RouterFixture.shared.client.create)
         }
@@ -161,7 +164,10 @@ final class RouterPeer {
         self.send(command, on: id, body: body)
     }
 
-    func destroy(_ id: CircuitID, reason: UInt8) { self.send(.destroy, on: id, body: [reason]) }
+    func destroy(_ id: CircuitID, reason: UInt8) {
+        self.nexts[id]?.isLeft = true
+        self.send(.destroy, on: id, body: [reason])
+    }
 
     // MARK: What it hears
 
@@ -268,7 +274,8 @@ final class RouterPeer {
                 !next.said.isEmpty && next.said.removeFirst() == Array(body.dropFirst(Cell.tagByteCount)),
                 "a cell goes on changed")
         case .destroy:
-            precondition(body[0] == DestroyReason.unspecified.rawValue, "the next hop learns why a circuit ends")
+            precondition(
+                next.isLeft || body[0] == DestroyReason.unspecified.rawValue, "the next hop learns why a circuit ends")
             next.isDestroyed = true
         case .padding, .create, .created, .netInfo, .ping, .pong:
             preconditionFailure("the OR says \(command) to the next hop")
