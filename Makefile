@@ -1,6 +1,9 @@
 # make demo     a private onion network on this machine, with a SOCKS5 port in front of it
 # make test     all tests
 # make test-programs    real programs and raw sockets through a network on this machine
+# make check    all tests under the thread and the address sanitizer
+# make fuzz     feed every decoder and state machine 100,000 inputs
+# make timing   look for secrets in the time that code takes
 # make bench    compare speed with C Tor and an ssh chain, on this machine
 # make install  put the programs into PREFIX/bin (default /usr/local)
 
@@ -18,7 +21,7 @@ CHECKED := --explicit-target-dependency-import-check error
 PYTHON := .build/python/bin/python3
 SOURCES := Package.swift Sources Tests Benchmarks/Package.swift Benchmarks/Sources
 
-.PHONY: demo build test test-swift test-end-to-end test-full test-programs bench bench-parts check fuzz format lint docs install packages test-packages clean
+.PHONY: demo build test test-swift test-end-to-end test-full test-programs bench bench-parts check timing fuzz format lint docs install packages test-packages clean
 
 demo: build
 	@exec .build/release/thor-testnet
@@ -72,10 +75,16 @@ $(PYTHON):
 	@.build/python/bin/pip install --quiet --disable-pip-version-check openai 'httpx[socks]' || \
 		echo "openai could not be installed: examples/chatgpt.py is not tested"
 
-# The sanitizers change every object file, so each has a build of its own.
+# The sanitizers change every object file, so each has a build of its own, a quarter of an hour. What the thread sanitizer
+# reports and is no race is in Tests/Sanitizers, each with its reason. The C target is run under the undefined-behaviour
+# sanitizer as well.
 check: packages
-	swift test --sanitize=thread --scratch-path .build-thread
-	swift test --sanitize=address --scratch-path .build-address
+	Tests/Sanitizers/run.sh
+
+# dudect's method on the layer cipher, comparisons and the circuit handshake, some three minutes. Wants a quiet machine.
+timing: packages
+	swift build --package-path Benchmarks -c release --product onion-timing
+	Benchmarks/.build/release/onion-timing $(TIMING)
 
 fuzz: packages
 	Tests/Fuzz/run.sh $(INPUTS)

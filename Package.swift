@@ -31,8 +31,10 @@ let x509 = Target.Dependency.product(name: "X509", package: "swift-certificates"
 
 // The fuzzers are a package of their own, Tests/Fuzz; what they do with an input is compiled into a test here as well.
 let fuzzPrograms = [
-    "FuzzCells", "FuzzConsensus", "FuzzDescriptor", "FuzzDirectoryFrames", "FuzzExitPolicy", "FuzzHandshake",
-    "FuzzRelayMessages", "FuzzSOCKS", "FuzzTicket", "FuzzCipher", "FuzzCircuit",
+    "FuzzCells", "FuzzChat", "FuzzCipher", "FuzzCircuit", "FuzzCircuitRules", "FuzzCongestion", "FuzzConsensus",
+    "FuzzDescriptor", "FuzzDirectoryFrames", "FuzzDirectoryServer", "FuzzExitPolicy", "FuzzFiles", "FuzzHTTP",
+    "FuzzHandshake", "FuzzLink", "FuzzRelayMessages", "FuzzRouter", "FuzzScheduling", "FuzzSOCKS", "FuzzStreams",
+    "FuzzText", "FuzzTicket",
 ]
 
 let package = Package(
@@ -47,6 +49,10 @@ let package = Package(
         .library(name: "OnionLink", targets: ["OnionLink"]),
         // For Tests/Fuzz.
         .library(name: "OnionStreams", targets: ["OnionStreams"]),
+        .library(name: "OnionRouter", targets: ["OnionRouter"]),
+        .library(name: "DirectoryServer", targets: ["DirectoryServer"]),
+        .library(name: "ThorChat", targets: ["ThorChat"]),
+        .library(name: "ThorDaemon", targets: ["ThorDaemon"]),
         .library(name: "ProxyFrontend", targets: ["ProxyFrontend"]),
         .library(name: "OnionClient", targets: ["OnionClient"]),
         .executable(name: "thor-keys", targets: ["thor-keys"]),
@@ -234,7 +240,7 @@ let package = Package(
                 "OnionAddress",
                 "DirectoryClient", "DirectoryServer", "OnionCells", "OnionCrypto", "OnionDirectory", "OnionLink", grdb,
                 logging,
-                nioCore, nioPosix, nioTLS,
+                nioCore, nioEmbedded, nioPosix, nioTLS,
             ],
             swiftSettings: houseRules),
         .testTarget(
@@ -284,11 +290,15 @@ let package = Package(
         .testTarget(
             name: "FuzzTests",
             dependencies: [
-                "OnionAddress", "OnionCells", "OnionCircuits", "OnionClient", "OnionCrypto", "OnionDirectory",
-                "OnionStreams", "ProxyFrontend", nioCore, nioEmbedded,
+                "DirectoryServer", "OnionAddress", "OnionCells", "OnionCircuits", "OnionClient", "OnionCrypto",
+                "OnionDirectory", "OnionLink", "OnionRouter", "OnionStreams", "ProxyFrontend", "ThorChat",
+                "ThorDaemon", nioCore, nioEmbedded, nioHTTP1, nioTLS,
             ],
             path: "Tests/Fuzz",
-            exclude: ["FailCases", "Package.swift", "Sources/CFuzzer", "Sources/FuzzDriver", "run.sh"]
+            exclude: [
+                "CipherC", "Corpus", "FailCases", "Package.swift", "Sources/CFuzzer", "Sources/FuzzDriver", "record.py",
+                "run.sh",
+            ]
                 + fuzzPrograms.map { "Sources/\($0)/Main.swift" },
             sources: ["Replay"] + fuzzPrograms.map { "Sources/\($0)" }, swiftSettings: houseRules),
         .testTarget(

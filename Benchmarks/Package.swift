@@ -25,6 +25,10 @@ let package = Package(
             dependencies: ["CAllocations", argumentParser, nioCore]
                 + onion(
                     "OnionAddress", "OnionCells", "OnionCircuits", "OnionCrypto", "OnionDirectory", "OnionLink")),
+        .target(name: "CTiming"),
+        // Looks for secrets in the time that code takes.
+        .executableTarget(
+            name: "onion-timing", dependencies: ["CTiming", argumentParser] + onion("OnionCrypto", "ProxyFrontend")),
         // Builds circuits in a running network.
         .executableTarget(
             name: "onion-circuits",

@@ -35,6 +35,8 @@ package struct HostPort: Hashable, Sendable, CustomStringConvertible, Expressibl
         guard !host.isEmpty, !host.contains(where: { $0.isWhitespace || $0 == "[" || $0 == "]" || $0 == "/" }) else {
             return nil
         }
+        // An IPv6 literal is in ASCII; another mark would join with the bracket before it when it is printed.
+        guard !host.contains(":") || host.utf8.allSatisfy({ $0 < 0x80 }) else { return nil }
         self.host = String(host)
         guard let portText else {
             self.port = nil

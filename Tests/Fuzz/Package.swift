@@ -6,11 +6,13 @@ import PackageDescription
 // so they cannot stand here.
 let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
 let nioEmbedded = Target.Dependency.product(name: "NIOEmbedded", package: "swift-nio")
+let nioHTTP1 = Target.Dependency.product(name: "NIOHTTP1", package: "swift-nio")
+let nioTLS = Target.Dependency.product(name: "NIOTLS", package: "swift-nio")
 
 func program(_ name: String, _ modules: String...) -> Target {
     let thor = modules.map { Target.Dependency.product(name: $0, package: "thor") }
     return .executableTarget(
-        name: name, dependencies: ["FuzzDriver", nioCore, nioEmbedded] + thor,
+        name: name, dependencies: ["FuzzDriver", nioCore, nioEmbedded, nioHTTP1, nioTLS] + thor,
         // gold, the default, stops with an internal error when it meets optimised code with coverage.
         linkerSettings: [.unsafeFlags(["-use-ld=lld"])])
 }
@@ -34,6 +36,18 @@ let package = Package(
         program("FuzzExitPolicy", "OnionAddress", "OnionDirectory"),
         program("FuzzSOCKS", "OnionClient", "ProxyFrontend"),
         program("FuzzCipher", "OnionCrypto"),
+        program("FuzzCircuitRules", "OnionCells", "OnionCircuits", "OnionCrypto"),
+        program("FuzzStreams", "OnionCells", "OnionCircuits"),
+        program("FuzzCongestion", "OnionCells", "OnionCircuits", "OnionCrypto"),
+        program("FuzzScheduling", "OnionCircuits"),
+        program("FuzzLink", "OnionCells", "OnionLink"),
+        program(
+            "FuzzRouter", "OnionAddress", "OnionCells", "OnionCrypto", "OnionDirectory", "OnionLink", "OnionRouter"),
+        program("FuzzHTTP", "ProxyFrontend"),
+        program("FuzzText", "OnionClient", "ProxyFrontend", "ThorDaemon"),
+        program("FuzzFiles", "DirectoryServer", "OnionClient", "OnionCrypto"),
+        program("FuzzDirectoryServer", "DirectoryServer", "OnionAddress", "OnionCrypto", "OnionDirectory", "OnionLink"),
+        program("FuzzChat", "ThorChat"),
         program("FuzzCircuit", "OnionAddress", "OnionCells", "OnionCircuits", "OnionCrypto", "OnionStreams"),
     ]
 )

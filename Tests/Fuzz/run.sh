@@ -1,15 +1,32 @@
 #!/bin/bash
-# Fuzz every decoder: run.sh [INPUTS [TARGET...]]. INPUTS is how many inputs each target is fed, 100000 if not said.
-# Each begins with its seeds, what earlier runs found (.build/corpus/TARGET) and known fail cases (FailCases/TARGET); a new
-# one is written there. FUZZ_JOBS targets run at once, all processors' worth if not said. An input that takes longer than
-# FUZZ_TIMEOUT seconds (10) is a failure. FUZZ_SANITIZERS=address adds that sanitizer, at half the speed.
+# Fuzz every decoder and state machine: run.sh [INPUTS [TARGET...]]. INPUTS is how many inputs each target is fed, 100000 if
+# not said. Each begins with its seeds, the corpus that is kept (Corpus/TARGET), what earlier runs found
+# (.build/corpus/TARGET) and known fail cases (FailCases/TARGET); a new one is written there. FUZZ_JOBS targets run at once,
+# all processors' worth if not said. An input that takes longer than FUZZ_TIMEOUT seconds (10) is a failure; FUZZ_SECONDS
+# ends each target after so long. FUZZ_SANITIZERS is address if not said; empty for none, at twice the speed.
+#
+# FuzzCipherC is the layer cipher from C, under the address and undefined-behaviour sanitizers; it shares corpus and fail cases
+# with FuzzCipher.
+#
+# run.sh --corpus [TARGET...] puts the smallest inputs that reach all that .build/corpus reaches into Corpus, at most
+# CORPUS_BYTES (4096) of each target.
 set -euo pipefail
 cd "$(dirname "$0")"
-inputs=${1:-100000}
+keeps_corpus=
+if [ "${1:-}" = --corpus ]; then
+    keeps_corpus=1
+    inputs=0
+else
+    inputs=${1:-100000}
+fi
 shift || true
 jobs=${FUZZ_JOBS:-$(nproc)}
 timeout=${FUZZ_TIMEOUT:-10}
-sanitizers=fuzzer${FUZZ_SANITIZERS:+,$FUZZ_SANITIZERS}
+seconds=${FUZZ_SECONDS:-0}
+corpus_bytes=${CORPUS_BYTES:-4096}
+extra=${FUZZ_SANITIZERS-address}
+sanitizers=fuzzer${extra:+,$extra}
+c_target=FuzzCipherC
 
 targets=("$@")
 if [ ${#targets[@]} -eq 0 ]; then
@@ -17,6 +34,7 @@ if [ ${#targets[@]} -eq 0 ]; then
         name=$(basename "$folder")
         [ "$name" = FuzzDriver ] || targets+=("$name")
     done
+    targets+=("$c_target")
 fi
 
 # Optimised, which makes it some ten times as fast. Traps on overflow and preconditions are there as in a debug build; asserts
@@ -24,8 +42,17 @@ fi
 # -parse-as-library, because a program begins with a function: see any Main.swift.
 flags=(-c release -Xswiftc "-sanitize=$sanitizers" -Xswiftc -enable-testing -Xswiftc -assert-config -Xswiftc Debug
     -Xswiftc -parse-as-library --scratch-path ".build/${sanitizers/,/-}")
-swift build "${flags[@]}"
-bin=$(swift build "${flags[@]}" --show-bin-path)
+bin=.build/c
+if [ "${targets[*]}" != "$c_target" ]; then
+    swift build "${flags[@]}"
+    bin=$(swift build "${flags[@]}" --show-bin-path)
+fi
+
+# Swift's own clang, whose run-time libraries are there; as gnu11, as SwiftPM builds the cipher.
+mkdir -p .build/c
+clang=$(dirname "$(realpath "$(command -v swift)")")/clang
+"$clang" -std=gnu11 -O1 -g -Wall -Wextra -Werror -fuse-ld=lld -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
+    CipherC/fuzz_cipher.c ../../Sources/COnionCipher/*.c -o ".build/c/$c_target"
 
 # What lives as long as the program is no leak; and Swift's own crash report would hide the sanitizer's.
 export ASAN_OPTIONS=detect_leaks=0 SWIFT_BACKTRACE=enable=no
@@ -35,20 +62,28 @@ max_length() {
     case $1 in
         FuzzCells | FuzzRelayMessages) echo 2100 ;;
         FuzzTicket) echo 160 ;;
-        FuzzCipher | FuzzCircuit | FuzzExitPolicy) echo 512 ;;
+        FuzzConsensus | FuzzDirectoryFrames) echo 3000 ;;
+        FuzzCipher* | FuzzCircuit | FuzzExitPolicy | FuzzLink | FuzzText) echo 512 ;;
+        FuzzCircuitRules | FuzzCongestion | FuzzRouter | FuzzScheduling | FuzzStreams | FuzzDirectoryServer) echo 256 ;;
+        FuzzFiles | FuzzHTTP) echo 800 ;;
         FuzzDescriptor) echo 1100 ;;
         *) echo 1536 ;;
     esac
 }
 
 fuzz() {
-    local target=$1 corpus=.build/corpus/$1 log=.build/$1.log
-    mkdir -p "FailCases/$target" "$corpus"
-    "$bin/$target" --seeds "$corpus"
+    local target=$1 corpus=.build/corpus/$1 log=.build/$1.log program=$bin/$1 kept=${1/FuzzCipherC/FuzzCipher}
+    [ "$target" != "$kept" ] && program=.build/c/$target
+    mkdir -p "FailCases/$kept" "Corpus/$kept" "$corpus"
+    [ "$target" != "$kept" ] || "$program" --seeds "$corpus"
+    if [ -n "$keeps_corpus" ]; then
+        keep_corpus "$target" "$program" "$corpus"
+        return
+    fi
     local failed=0
-    "$bin/$target" -runs="$inputs" -max_len="$(max_length "$target")" -timeout="$timeout" \
+    "$program" -runs="$inputs" -max_total_time="$seconds" -max_len="$(max_length "$target")" -timeout="$timeout" \
         -report_slow_units="$timeout" -rss_limit_mb=4096 -print_final_stats=1 \
-        -artifact_prefix="FailCases/$target/" "$corpus" "FailCases/$target" >"$log" 2>&1 || failed=1
+        -artifact_prefix="FailCases/$kept/" "$corpus" "Corpus/$kept" "FailCases/$kept" >"$log" 2>&1 || failed=1
     if [ $failed = 0 ]; then
         # The rate is 0 for a run of less than a second.
         echo "$target: $(awk '/number_of_executed_units/ { print $2 " inputs" }
@@ -57,10 +92,27 @@ fuzz() {
         echo "$target: FAILED"
         tail -n 40 "$log"
     fi
-    rmdir "FailCases/$target" 2>/dev/null || true
+    rmdir "FailCases/$kept" 2>/dev/null || true
     return $failed
 }
 
-export bin inputs timeout
-export -f fuzz max_length
+# The fuzzer's own merge takes the smallest inputs first, and each only if it reaches something new.
+keep_corpus() {
+    local target=$1 program=$2 corpus=$3 merged
+    [ "$target" != FuzzCipherC ] || return 0
+    merged=$(mktemp -d)
+    "$program" -merge=1 -timeout="$timeout" "$merged" "Corpus/$target" "$corpus" >".build/$target.merge.log" 2>&1
+    rm -f "Corpus/$target"/*
+    local total=0 size name
+    while read -r size name; do
+        total=$((total + size))
+        [ "$total" -le "$corpus_bytes" ] || break
+        cp "$merged/$name" "Corpus/$target/"
+    done < <(cd "$merged" && stat -c '%s %n' -- * | sort -n -k1,1 -k2,2)
+    rm -rf "$merged"
+    echo "$target: $(find "Corpus/$target" -type f | wc -l) inputs kept"
+}
+
+export bin inputs timeout seconds corpus_bytes keeps_corpus
+export -f fuzz max_length keep_corpus
 printf '%s\n' "${targets[@]}" | xargs -P "$jobs" -I{} bash -euo pipefail -c 'fuzz {}'

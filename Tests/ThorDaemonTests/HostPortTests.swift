@@ -20,7 +20,7 @@ struct HostPortTests {
         arguments: [
             "", ":9030", "host:", "host:65536", "host:-1", "host:+1", "host:9x", "[::1", "[::1]9030", "[host]:1",
             "a b:1",
-            "host/1:2", "[]:1",
+            "host/1:2", "[]:1", "\u{06d6}::1",
         ])
     func bad(text: String) { #expect(HostPort(argument: text) == nil) }
 

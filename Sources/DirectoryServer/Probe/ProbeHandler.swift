@@ -5,21 +5,22 @@ import OnionCrypto
 
 /// Completes one circuit handshake over one link and says whether the router proved its keys.
 ///
-///     tls ──handshakeCompleted──▶ netInfo ──NetInfo──▶ created ──Created──▶ finished
+///     connecting ──connected──▶ tls ──handshakeCompleted──▶ netInfo ──NetInfo──▶ created ──Created──▶ finished
 ///
-/// Anything else that comes, or the end of the connection, finishes it with ``ProbeOutcome/handshakeFailed``. Lives on its channel's event loop.
+/// Anything else that comes, or the end of the connection, finishes it with ``ProbeOutcome/handshakeFailed``; without a
+/// connection with ``ProbeOutcome/unreachable``. Lives on its channel's event loop.
 final class ProbeHandler: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
 
     private enum State {
-        case tls, netInfo, created, finished
+        case connecting, tls, netInfo, created, finished
     }
 
     private let handshake: CircuitHandshake.Client
     private let circuit: CircuitID
     private let outcome: EventLoopPromise<ProbeOutcome>
-    private var state = State.tls
+    private var state = State.connecting
     private var received = ByteBuffer()
 
     /// - Parameter outcome: succeeds once, with what was found.
@@ -28,6 +29,11 @@ final class ProbeHandler: ChannelInboundHandler {
         self.outcome = outcome
         var circuits = CircuitIDAllocator(isDialler: true)
         self.circuit = circuits.allocate() ?? .link
+    }
+
+    func channelActive(context: ChannelHandlerContext) {
+        if self.state == .connecting { self.state = .tls }
+        context.fireChannelActive()
     }
 
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
@@ -73,7 +79,7 @@ final class ProbeHandler: ChannelInboundHandler {
             else { return self.finish(context, .handshakeFailed) }
             self.finish(context, .completed)
         case (.created, .ping), (.created, .padding), (.finished, _): break
-        case (.tls, _), (.netInfo, _), (.created, _): self.finish(context, .handshakeFailed)
+        case (.connecting, _), (.tls, _), (.netInfo, _), (.created, _): self.finish(context, .handshakeFailed)
         }
     }
 
@@ -87,6 +93,8 @@ final class ProbeHandler: ChannelInboundHandler {
 
     private func finish(_ context: ChannelHandlerContext, _ found: ProbeOutcome) {
         guard self.state != .finished else { return }
+        // Who asked may hear of the handler's end before he hears that there was no connection.
+        let found = self.state == .connecting ? .unreachable : found
         self.state = .finished
         self.outcome.succeed(found)
         context.close(promise: nil)

@@ -81,7 +81,11 @@ package struct Registry: Sendable {
             return .refuse(refusal)
         }
         // One connection speaks for one router.
-        if let other = self.routerOfConnection[connection], other != router.identity { self.forget(connection) }
+        if let other = self.routerOfConnection[connection], other != router.identity {
+            self.forget(connection)
+            // A registration of the other that waits for its probe is nobody's from now on.
+            if self.pending[other]?.connection == connection { self.pending[other]?.connection = nil }
+        }
         let previous = self.pending[router.identity]?.connection ?? self.entries[router.identity]?.connection
         if let previous, previous != connection { self.routerOfConnection[previous] = nil }
         if previous != connection { self.entries[router.identity]?.heartbeatCounter = nil }

@@ -31,6 +31,13 @@ extension KeyFile {
     ) throws(KeyFileError) -> SecretMemory {
         var bytes = try Self.privateContents(of: path)
         defer { wipe(&bytes) }
+        return try Self.seed(in: bytes, of: path, kind: kind, passphrase: passphrase)
+    }
+
+    /// Read a seed from what a private key file of this kind holds.
+    static func seed(
+        in bytes: [UInt8], of path: String, kind: Kind, passphrase: () throws -> [UInt8]?
+    ) throws(KeyFileError) -> SecretMemory {
         let lines = String(decoding: bytes, as: UTF8.self).split(whereSeparator: \.isNewline).map(String.init)
         guard let header = lines.first, header.hasPrefix(Self.headerPrefix) else {
             throw .malformed(path: path, what: Self.notAPrivateKey(lines))

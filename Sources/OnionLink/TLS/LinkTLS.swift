@@ -12,6 +12,9 @@ package enum LinkProtocol: String, Sendable {
 package final class PeerKey {
     /// Set before the TLS handshake completes; nil for a client that showed no certificate.
     package fileprivate(set) var publicKey: Ed25519PublicKey?
+
+    /// - Parameter publicKey: of a peer that needs no TLS: a test's.
+    init(publicKey: Ed25519PublicKey? = nil) { self.publicKey = publicKey }
 }
 
 /// Makes the TLS handlers of links and directory connections.

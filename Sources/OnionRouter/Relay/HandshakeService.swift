@@ -25,15 +25,17 @@ final class HandshakeService: Sendable {
     }
 
     private let state: NIOLockedValueBox<State>
-    private let threads: NIOThreadPool
+    /// Nil without threads.
+    private let threads: NIOThreadPool?
 
+    /// - Parameter threadCount: 0 answers within the call that asks: for tests that must be the same each time.
     init(identity: Ed25519PublicKey, onionKeys: [X25519PrivateKey], limits: QueueLimits, threadCount: Int) {
         self.state = NIOLockedValueBox(
             State(
                 queue: HandshakeQueue(limits: limits.queue),
                 server: CircuitHandshake.Server(identity: identity, onionKeys: onionKeys)))
-        self.threads = NIOThreadPool(numberOfThreads: threadCount)
-        self.threads.start()
+        self.threads = threadCount > 0 ? NIOThreadPool(numberOfThreads: threadCount) : nil
+        self.threads?.start()
     }
 
     struct QueueLimits: Sendable {
@@ -72,7 +74,8 @@ final class HandshakeService: Sendable {
         let job = Job(create: create, completion: completion)
         let isQueued = self.state.withLockedValue { $0.queue.enqueue(job, from: link, now: .now()) }
         guard isQueued else { return completion(nil) }
-        self.threads.submit { _ in self.runNext() }
+        guard let threads else { return self.runNext() }
+        threads.submit { _ in self.runNext() }
     }
 
     /// Forget what a lost link has waiting.
@@ -92,5 +95,5 @@ final class HandshakeService: Sendable {
         }
     }
 
-    func stop() async throws { try await self.threads.shutdownGracefully() }
+    func stop() async throws { try await self.threads?.shutdownGracefully() }
 }

@@ -39,6 +39,8 @@ final class HTTPForwardHandler: ChannelDuplexHandler {
         switch (Self.unwrapInboundIn(data), self.state) {
         case (.head(let head), .head):
             guard let target = HTTPForwardTarget(head.uri, method: head.method.rawValue) else {
+                // The rest of the request may be in the same read.
+                self.state = .spent
                 return context.close(promise: nil)
             }
             let isChunked = head.headers["transfer-encoding"].contains { $0.lowercased().contains("chunked") }

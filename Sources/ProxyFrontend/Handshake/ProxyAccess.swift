@@ -20,8 +20,8 @@ package enum ProxyAccess: Sendable {
         switch self {
         case .open: return true
         case .password(let expected):
-            guard let given = credentials.password, given.count == expected.count else { return false }
-            return zip(given, expected).reduce(UInt8(0)) { $0 | ($1.0 ^ $1.1) } == 0
+            guard let given = credentials.password else { return false }
+            return PasswordComparison.areEqual(given, expected)
         }
     }
 }

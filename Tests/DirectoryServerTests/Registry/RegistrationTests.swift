@@ -41,6 +41,21 @@ struct RegistrationTests {
         }
     }
 
+    @Test("a connection that registers another router no longer waits for the first one's probe")
+    func otherRouter() throws {
+        var test = TestRegistry()
+        let (first, second) = (TestRouter(), TestRouter())
+        let (connection, firstProbe) = try test.register(first)
+        let decision = test.registry.registered(
+            try second.descriptor(), over: connection, peerKey: second.linkKey.publicKey,
+            unixSeconds: test.unixSeconds)
+        guard case .probe(let secondProbe, nil) = decision else { throw TestFailure("registration: \(decision)") }
+        #expect(test.finish(firstProbe) == .none)
+        #expect(test.listed.isEmpty)
+        #expect(test.finish(secondProbe) == .accept(connection))
+        #expect(test.listed == [second.fingerprint])
+    }
+
     @Test("refuses who is not in the allow file") func admission() throws {
         let (friend, stranger) = (TestRouter(), TestRouter())
         var test = TestRegistry(admission: .listed([friend.fingerprint: ""]))

@@ -13,16 +13,28 @@ struct FuzzReplayTests {
 
     static let programs = [
         Program(testDescription: "FuzzCells", feed: FuzzCells.feed, seeds: FuzzCells.seeds),
+        Program(testDescription: "FuzzChat", feed: FuzzChat.feed, seeds: FuzzChat.seeds),
         Program(testDescription: "FuzzCipher", feed: FuzzCipher.feed, seeds: FuzzCipher.seeds),
         Program(testDescription: "FuzzCircuit", feed: FuzzCircuit.feed, seeds: FuzzCircuit.seeds),
+        Program(testDescription: "FuzzCircuitRules", feed: FuzzCircuitRules.feed, seeds: FuzzCircuitRules.seeds),
+        Program(testDescription: "FuzzCongestion", feed: FuzzCongestion.feed, seeds: FuzzCongestion.seeds),
         Program(testDescription: "FuzzConsensus", feed: FuzzConsensus.feed, seeds: FuzzConsensus.seeds),
         Program(testDescription: "FuzzDescriptor", feed: FuzzDescriptor.feed, seeds: FuzzDescriptor.seeds),
         Program(
             testDescription: "FuzzDirectoryFrames", feed: FuzzDirectoryFrames.feed, seeds: FuzzDirectoryFrames.seeds),
+        Program(
+            testDescription: "FuzzDirectoryServer", feed: FuzzDirectoryServer.feed, seeds: FuzzDirectoryServer.seeds),
         Program(testDescription: "FuzzExitPolicy", feed: FuzzExitPolicy.feed, seeds: FuzzExitPolicy.seeds),
+        Program(testDescription: "FuzzFiles", feed: FuzzFiles.feed, seeds: FuzzFiles.seeds),
+        Program(testDescription: "FuzzHTTP", feed: FuzzHTTP.feed, seeds: FuzzHTTP.seeds),
         Program(testDescription: "FuzzHandshake", feed: FuzzHandshake.feed, seeds: FuzzHandshake.seeds),
+        Program(testDescription: "FuzzLink", feed: FuzzLink.feed, seeds: FuzzLink.seeds),
         Program(testDescription: "FuzzRelayMessages", feed: FuzzRelayMessages.feed, seeds: FuzzRelayMessages.seeds),
+        Program(testDescription: "FuzzRouter", feed: FuzzRouter.feed, seeds: FuzzRouter.seeds),
+        Program(testDescription: "FuzzScheduling", feed: FuzzScheduling.feed, seeds: FuzzScheduling.seeds),
         Program(testDescription: "FuzzSOCKS", feed: FuzzSOCKS.feed, seeds: FuzzSOCKS.seeds),
+        Program(testDescription: "FuzzStreams", feed: FuzzStreams.feed, seeds: FuzzStreams.seeds),
+        Program(testDescription: "FuzzText", feed: FuzzText.feed, seeds: FuzzText.seeds),
         Program(testDescription: "FuzzTicket", feed: FuzzTicket.feed, seeds: FuzzTicket.seeds),
     ]
 
@@ -37,15 +49,24 @@ struct FuzzReplayTests {
         let names = Set(Self.programs.map(\.testDescription))
         #expect(try Self.names(in: "Sources").filter { $0.hasPrefix("Fuzz") && $0 != "FuzzDriver" } == names)
         #expect(try Self.names(in: "FailCases").subtracting(names).isEmpty)
+        #expect(try Self.names(in: "Corpus") == names)
     }
 
     @Test("what failed once does not fail again", arguments: Self.programs)
     func failCases(_ program: Program) throws {
-        let folder = Self.folder.appending(path: "FailCases/\(program.testDescription)")
-        for name in (try? FileManager.default.contentsOfDirectory(atPath: folder.path())) ?? [] {
-            // A failure traps: no expectation would be reached.
-            _ = program.feed(Array(try Data(contentsOf: folder.appending(path: name))))
-        }
+        for input in try Self.inputs(in: "FailCases/\(program.testDescription)") { _ = program.feed(input) }
+    }
+
+    @Test("what the fuzzer has found to reach new code goes on without a failure", arguments: Self.programs)
+    func corpus(_ program: Program) throws {
+        for input in try Self.inputs(in: "Corpus/\(program.testDescription)") { _ = program.feed(input) }
+    }
+
+    /// The files of a folder, which need not be there. A failure traps: no expectation would be reached.
+    private static func inputs(in folder: String) throws -> [[UInt8]] {
+        let folder = Self.folder.appending(path: folder)
+        let names = (try? FileManager.default.contentsOfDirectory(atPath: folder.path())) ?? []
+        return try names.sorted().map { Array(try Data(contentsOf: folder.appending(path: $0))) }
     }
 
     @Test("the seeds reach the end of their decoder", arguments: Self.programs)

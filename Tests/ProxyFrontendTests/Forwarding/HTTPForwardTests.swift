@@ -72,6 +72,13 @@ struct HTTPForwardTests {
         #expect(isOpen)
     }
 
+    @Test("a target that is none closes the connection, though the rest of its request is there", arguments: [3, 4096])
+    func noTarget(size: Int) throws {
+        let (text, isOpen) = try self.forwarded("POST /x HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc", size: size)
+        #expect(text.isEmpty)
+        #expect(!isOpen)
+    }
+
     @Test("the origin hears the program's own version, so that its answer can be read")
     func version() throws {
         let text = try self.forwarded("GET http://a.test/ HTTP/1.0\r\n\r\n", size: 4096).text
