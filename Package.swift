@@ -154,7 +154,8 @@ let package = Package(
         .target(
             name: "ThorDaemon",
             dependencies: [
-                "CMalloc", "OnionAddress", "OnionCrypto", argumentParser, lifecycle, logging, nioCore, unixSignals,
+                "CMalloc", "OnionAddress", "OnionCrypto", argumentParser, lifecycle, logging, metrics,
+                nioConcurrencyHelpers, nioCore, unixSignals,
             ],
             swiftSettings: houseRules),
 
@@ -262,7 +263,8 @@ let package = Package(
             ],
             swiftSettings: houseRules),
         .testTarget(
-            name: "ThorDaemonTests", dependencies: ["ThorDaemon", lifecycle, logging], swiftSettings: houseRules),
+            name: "ThorDaemonTests", dependencies: ["ThorDaemon", lifecycle, logging, metrics, nioConcurrencyHelpers],
+            swiftSettings: houseRules),
         .testTarget(
             name: "ConfinementTests", dependencies: ["Confinement", nioCore, nioPosix], swiftSettings: houseRules),
         .testTarget(name: "ThorChatTests", dependencies: ["ThorChat", "ThorDaemon"], swiftSettings: houseRules),
@@ -278,7 +280,7 @@ let package = Package(
                 "OnionAddress",
                 "DirectoryClient", "DirectoryServer", "OnionCells", "OnionCircuits", "OnionClient", "OnionCrypto",
                 "OnionDirectory", "OnionLink", "OnionRouter", "OnionStreams", "ProxyFrontend", logging, nioCore,
-                nioHTTP1, nioPosix, nioSSL,
+                nioHTTP1, nioPosix, nioSSL, nioTLS,
             ],
             swiftSettings: houseRules),
         .testTarget(
