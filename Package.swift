@@ -160,7 +160,8 @@ let package = Package(
         .target(
             name: "ThorDaemon",
             dependencies: [
-                "CMalloc", "OnionAddress", "OnionCrypto", argumentParser, lifecycle, logging, nioCore, unixSignals,
+                "CMalloc", "OnionAddress", "OnionCrypto", argumentParser, lifecycle, logging, metrics,
+                nioConcurrencyHelpers, nioCore, unixSignals,
             ],
             swiftSettings: houseRules),
 
@@ -268,7 +269,8 @@ let package = Package(
             ],
             swiftSettings: houseRules),
         .testTarget(
-            name: "ThorDaemonTests", dependencies: ["ThorDaemon", lifecycle, logging], swiftSettings: houseRules),
+            name: "ThorDaemonTests", dependencies: ["ThorDaemon", lifecycle, logging, metrics, nioConcurrencyHelpers],
+            swiftSettings: houseRules),
         .testTarget(
             name: "ConfinementTests", dependencies: ["Confinement", nioCore, nioPosix], swiftSettings: houseRules),
         .testTarget(name: "ThorChatTests", dependencies: ["ThorChat", "ThorDaemon"], swiftSettings: houseRules),
@@ -284,7 +286,7 @@ let package = Package(
                 "OnionAddress",
                 "DirectoryClient", "DirectoryServer", "OnionCells", "OnionCircuits", "OnionClient", "OnionCrypto",
                 "OnionDirectory", "OnionLink", "OnionRouter", "OnionStreams", "ProxyFrontend", logging, nioCore,
-                nioHTTP1, nioPosix, nioSSL,
+                nioHTTP1, nioPosix, nioSSL, nioTLS,
             ],
             swiftSettings: houseRules),
         .testTarget(

@@ -53,6 +53,15 @@ extension IPAddress {
         // Both counts fit their family, so the initializer cannot fail; the whole address would be the safe answer.
         IPPrefix(self, bitCount: self.isIPv4 ? 16 : 32) ?? IPPrefix(host: self)
     }
+
+    /// What counts as one source of connections: an IPv4 address, or a /64 of IPv6, out of which one host may take any
+    /// address. An IPv4-mapped address, as a socket for both versions shows it, is the IPv4 address.
+    public var sourceNetwork: IPPrefix {
+        if case .v6(hi: 0, let lo) = self, lo >> 32 == 0xffff {
+            return IPPrefix(host: .v4(UInt32(truncatingIfNeeded: lo)))
+        }
+        return IPPrefix(self, bitCount: self.isIPv4 ? 32 : 64) ?? IPPrefix(host: self)
+    }
 }
 
 extension IPPrefix {

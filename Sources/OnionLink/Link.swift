@@ -204,6 +204,7 @@ package final class Link {
             if case .closed = self.state { return }
         }
         self.outgoing.isBlocked = !context.channel.isWritable
+        self.scheduleReport()
     }
 
     /// Move what waits into the connection, quiet circuits first, as long as it takes more.

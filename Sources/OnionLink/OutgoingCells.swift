@@ -34,8 +34,15 @@ struct OutgoingCells {
     /// After this long a cell counts half against its circuit.
     static let halfLife = TimeAmount.seconds(10)
 
+    /// What a connection that takes no more may hold itself: up to its high watermark, and one batch. It counts for the link
+    /// as long as the connection is blocked, so that peers who do not read cannot have it for nothing.
+    static let blockedByteCount = LinkSockets.writeWatermarks.high + Self.fullBatchByteCount
+
     /// Whether the connection takes nothing at present. Kept by the link.
-    var isBlocked = true
+    var isBlocked = true {
+        didSet { if self.isBlocked != oldValue { self.countConnection() } }
+    }
+    private var isConnectionCounted = false
     var limits: LinkLimits
     private var batch = ByteBuffer()
     /// How large the last batch was: the next begins with room for as much, so that it neither grows step by step nor takes
@@ -48,6 +55,17 @@ struct OutgoingCells {
     private var traffic: [CircuitID: QueueTraffic] = [:]
 
     init(limits: LinkLimits) { self.limits = limits }
+
+    private mutating func countConnection() {
+        // Before the first time that it takes anything there is nothing in it.
+        guard self.isBlocked != self.isConnectionCounted else { return }
+        self.isConnectionCounted = self.isBlocked
+        if self.isBlocked {
+            self.traffic[.link, default: QueueTraffic()].added += Self.blockedByteCount
+        } else {
+            self.traffic[.link, default: QueueTraffic()].removed += Self.blockedByteCount
+        }
+    }
 
     var batchByteCount: Int { self.batch.readableBytes }
 

@@ -49,6 +49,7 @@ package enum Daemon {
         FileDescriptorLimit.raise()
         var services = services
         services.append(MemoryReturn())
+        services.append(TotalsReport(logger: logger))
         if options.exitsWithParent { services.append(ParentWatch()) }
         services.append(ShutdownDeadline(seconds: Self.shutdownSeconds))
         var quiet = logger

@@ -21,10 +21,12 @@ package struct DaemonOptions: ParsableArguments, Sendable {
 
     package init() {}
 
-    /// Send log lines to standard error at the level asked for, and return the daemon's logger. Call once.
+    /// Send log lines to standard error at the level asked for, keep totals for ``TotalsReport``, and return the daemon's
+    /// logger. Call once, before what counts is made.
     package func bootstrapLogging(label: String) -> Logger {
         let level = self.logLevel.level
         LoggingSystem.bootstrap { _ in StandardErrorLog(level: level) }
+        TotalsReport.bootstrap()
         let logger = Logger(label: label)
         if self.logsAddresses {
             ScrubbingPolicy.reveal()

@@ -58,12 +58,14 @@ struct ThorDirectory: AsyncParsableCommand {
             let directoryKey = try KeyLoading.privateKey(self.keyFile)
             let state = try StateDirectory(path: self.state, role: "directory")
             let logger = self.daemon.bootstrapLogging(label: "thor-directory")
+            var configuration = DirectoryServer.Configuration(
+                host: self.listen.host, port: self.listen.port ?? 9030, directoryKey: directoryKey,
+                linkKey: try KeyLoading.ownKey(state.file("link.key")), routers: routers, parameters: parameters,
+                databasePath: state.file("registry.sqlite"))
+            configuration.connectionLimits.total = FileDescriptorLimit.connections(
+                upTo: configuration.connectionLimits.total)
             let server = try DirectoryServer(
-                configuration: DirectoryServer.Configuration(
-                    host: self.listen.host, port: self.listen.port ?? 9030, directoryKey: directoryKey,
-                    linkKey: try KeyLoading.ownKey(state.file("link.key")), routers: routers, parameters: parameters,
-                    databasePath: state.file("registry.sqlite")),
-                group: MultiThreadedEventLoopGroup.singleton, logger: logger
+                configuration: configuration, group: MultiThreadedEventLoopGroup.singleton, logger: logger
             ) { address in
                 StandardOutput.listening("\(HostPort(address))")
                 StandardOutput.ready()

@@ -126,6 +126,8 @@ struct Serve: AsyncParsableCommand {
         policy.isolatesDestinations = self.isolateDestination
         policy.refusesAddresses = self.refuseAddresses
         let addresses = self.listen.isEmpty ? [.address(HostPort(host: "127.0.0.1", port: nil))] : self.listen
+        var limits = ProxyLimits()
+        limits.connectionCount = FileDescriptorLimit.connections(upTo: limits.connectionCount)
         return ProxyServer.Configuration(
             listenAddresses: try addresses.map { address in
                 switch address {
@@ -136,7 +138,7 @@ struct Serve: AsyncParsableCommand {
                 case .unix(let path): try ProxyListenAddress(unixPath: path)
                 }
             },
-            access: access, policy: policy)
+            access: access, limits: limits, policy: policy)
     }
 
     private func exitWish() throws(OperatorError) -> ExitWish {

@@ -116,15 +116,17 @@ struct ThorRouter: AsyncParsableCommand {
             let identityKey = try KeyLoading.privateKey(self.keyFile)
             let state = try StateDirectory(path: self.state, role: "router")
             let logger = self.daemon.bootstrapLogging(label: "thor-router")
+            var configuration = RouterConfiguration(
+                directoryHost: self.directory.host, directoryPort: self.directory.port ?? Self.directoryPort,
+                directoryKey: directoryKey, identityKey: identityKey, listen: options.listen,
+                advertise: options.advertise, nickname: self.nickname, country: self.country.uppercased(),
+                contact: self.contact, family: options.family, bandwidthRate: self.bandwidthRate,
+                exitPolicy: options.exitPolicy, exitSource: options.exitSource, resolvers: options.resolvers,
+                stateDirectory: state.path, software: DaemonVersion.software)
+            configuration.descriptorCount = FileDescriptorLimit.raise()
             let router = OnionRouter(
-                configuration: RouterConfiguration(
-                    directoryHost: self.directory.host, directoryPort: self.directory.port ?? Self.directoryPort,
-                    directoryKey: directoryKey, identityKey: identityKey, listen: options.listen,
-                    advertise: options.advertise, nickname: self.nickname, country: self.country.uppercased(),
-                    contact: self.contact, family: options.family, bandwidthRate: self.bandwidthRate,
-                    exitPolicy: options.exitPolicy, exitSource: options.exitSource, resolvers: options.resolvers,
-                    stateDirectory: state.path, software: DaemonVersion.software),
-                logger: logger, onListening: { StandardOutput.listening("\($0)") },
+                configuration: configuration, logger: logger,
+                onListening: { StandardOutput.listening("\($0)") },
                 onReady: { StandardOutput.ready() })
             try await Daemon.serve([router], state: state, options: self.daemon, logger: logger)
         }

@@ -181,10 +181,34 @@ struct OutgoingCellsTests {
                 QueueTraffic(added: cells.0 * Cell.byteCount, removed: cells.1 * Cell.byteCount)
             )
         }
-        #expect(outgoing.takeTraffic() == Dictionary(uniqueKeysWithValues: expected))
+        let connection = OutgoingCells.blockedByteCount
+        #expect(
+            outgoing.takeTraffic()
+                == Dictionary(uniqueKeysWithValues: expected + [(.link, QueueTraffic(added: connection))]))
         #expect(!outgoing.hasTraffic)
         outgoing.discardAll()
-        #expect(outgoing.takeTraffic() == [Self.circuit(1): QueueTraffic(removed: Cell.byteCount)])
+        #expect(
+            outgoing.takeTraffic() == [
+                Self.circuit(1): QueueTraffic(removed: Cell.byteCount), .link: QueueTraffic(removed: connection),
+            ])
+    }
+
+    @Test("a connection that takes no more counts for the link, once, for as long as that lasts")
+    func blockedConnection() {
+        var outgoing = OutgoingCells(limits: LinkLimits(queuedCellsPerCircuit: 1000, queuedCellsPerLink: 1000))
+        let connection = OutgoingCells.blockedByteCount
+        // It is not there yet.
+        outgoing.isBlocked = true
+        outgoing.isBlocked = false
+        #expect(!outgoing.hasTraffic)
+        outgoing.isBlocked = true
+        outgoing.isBlocked = true
+        #expect(outgoing.takeTraffic() == [.link: QueueTraffic(added: connection)])
+        outgoing.isBlocked = false
+        outgoing.isBlocked = false
+        #expect(outgoing.takeTraffic() == [.link: QueueTraffic(removed: connection)])
+        outgoing.discardAll()
+        #expect(!outgoing.hasTraffic)
     }
 
     @Test("new limits count for what waits already")

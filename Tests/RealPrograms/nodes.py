@@ -14,6 +14,7 @@ PARAMETERS = [
     "allow-loopback=1", "allow-same-subnet=1", "allow-one-hop-begin=1", "streams-per-circuit=8192",
     "begins-per-second=100000", "begin-burst=100000", "resolves-per-circuit=4096", "resolves-total=16384",
     "circuits-per-client-link=16384", "creates-per-second=10000", "create-burst=10000", "handshake-queue-per-link=1024",
+    "connections-per-address=8192", "half-open-per-address=4096", "connects-per-second=10000", "connect-burst=10000",
 ]
 OPEN_LOOPBACK = ["--exit-policy", "accept 127.0.0.0/8:*", "--exit-policy", "accept [::1]/128:*"]
 COUNTRIES = ["SE", "NO", "DK", "IS", "FI", "DE", "CH", "NL"]

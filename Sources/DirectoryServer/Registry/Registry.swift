@@ -132,6 +132,9 @@ package struct Registry: Sendable {
         if entry.standing == .held { entry.standing = .running(since: now) }
         self.entries[identity] = entry
         guard entry.standing == .absent, self.pending[identity] == nil else { return .acknowledge }
+        // A router that beats and cannot be reached is not connected to more often than that.
+        if let last = entry.lastDoubted, now - last < self.limits.probeSpacing { return .acknowledge }
+        self.entries[identity]?.lastDoubted = now
         return .acknowledgeAndProbe(self.startProbe(of: entry.descriptor, for: nil))
     }
 
@@ -193,6 +196,11 @@ package struct Registry: Sendable {
         }
     }
 
+    /// Whether the answer to the probe still counts.
+    package func wants(_ probe: RouterProbe) -> Bool {
+        self.pending[probe.descriptor.identity]?.probe.number == probe.number
+    }
+
     // MARK: Parts of events
 
     private func refusal(
@@ -209,13 +217,15 @@ package struct Registry: Sendable {
             return .unusableAddress
         }
         let newcomers = self.pending.keys.count { self.entries[$0] == nil }
-        guard known != nil || self.entries.count + newcomers < self.limits.routerCount else { return .registryFull }
-        return nil
+        guard known == nil else { return nil }
+        guard self.entries.count + newcomers < self.limits.routerCount else { return .registryFull }
+        return newcomers < self.limits.newcomerCount ? nil : .tooManyNewcomers
     }
 
     private mutating func startProbe(of descriptor: SignedDescriptor, for connection: ConnectionID?) -> RouterProbe {
         self.lastProbeNumber += 1
-        let probe = RouterProbe(number: self.lastProbeNumber, descriptor: descriptor)
+        let probe = RouterProbe(
+            number: self.lastProbeNumber, descriptor: descriptor, isNewcomer: self.entries[descriptor.identity] == nil)
         self.pending[descriptor.identity] = Pending(probe: probe, connection: connection)
         return probe
     }

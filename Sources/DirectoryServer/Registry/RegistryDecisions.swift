@@ -5,6 +5,8 @@ package struct RouterProbe: Equatable, Sendable {
     /// Answers to an older probe of the same router are told apart by it.
     package let number: UInt64
     package let descriptor: SignedDescriptor
+    /// Whether the router has never been proved: those who are known do not wait behind strangers.
+    package var isNewcomer = false
 }
 
 /// What a probe found.
@@ -32,6 +34,10 @@ package enum RegistrationRefusal: Error, Equatable, Sendable {
     /// The probe could connect, but not complete a circuit handshake.
     case handshakeFailed
     case registryFull
+    /// As many that nobody knows yet are being probed as may be.
+    case tooManyNewcomers
+    /// The address has registered too often of late.
+    case tooOften
     /// A newer registration of the same router took over.
     case superseded
 }

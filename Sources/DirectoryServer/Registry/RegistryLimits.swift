@@ -12,6 +12,10 @@ package struct RegistryLimits: Equatable, Sendable {
     package var allowsLoopback = false
     /// Routers known at once, listed or not.
     package var routerCount = DirectoryLimits.routerCount
+    /// Routers that are probed at once without ever having been proved.
+    package var newcomerCount = 256
+    /// At least this long between two probes that a router's heartbeats cause.
+    package var probeSpacing: TimeAmount = .seconds(1)
     /// A descriptor may be this much ahead of the server's clock.
     package var clockToleranceSeconds = DirectoryLimits.clockSkewSeconds
     package var forgetAfterSeconds: UInt64 = 30 * 24 * 3600

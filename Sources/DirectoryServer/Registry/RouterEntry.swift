@@ -30,6 +30,8 @@ struct RouterEntry: Sendable {
     var standing: Standing
     /// The last sign of life on the server's own clock.
     var lastHeard: NIODeadline
+    /// When a heartbeat last made the server probe.
+    var lastDoubted: NIODeadline?
     /// The connection whose events count; nil while the router has none.
     var connection: ConnectionID?
     /// Of the last heartbeat on this connection.

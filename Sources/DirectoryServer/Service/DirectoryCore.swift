@@ -1,5 +1,8 @@
+import CoreMetrics
 import Logging
 import NIOCore
+import OnionAddress
+import OnionCircuits
 import OnionCrypto
 import OnionDirectory
 
@@ -17,10 +20,22 @@ actor DirectoryCore {
     private let limits: ConnectionLimits
     private let store: RegistryStore
     private let logger: Logger
-    private let probeRequests: AsyncStream<RouterProbe>.Continuation
+    private let probeRequests: ProbeLanes.Requests
+    private let metrics: ServerMetrics
 
     private var registry: Registry
-    private var ledger: ConnectionLedger
+    private var connections: SourceLedger<IPPrefix>
+    /// Buckets of registrations, by the address that they come from.
+    private var registering: SourceLedger<IPPrefix>
+    private var sources: [ConnectionID: Source] = [:]
+
+    /// Where a connection comes from.
+    private struct Source {
+        let network: IPPrefix
+        /// Whether its TLS is up.
+        var isEstablished = false
+    }
+
     private var current: Consensus?
     private var hello: DirectoryHello?
     private var lastConnection: UInt64 = 0
@@ -34,7 +49,7 @@ actor DirectoryCore {
 
     init(
         configuration: DirectoryServer.Configuration, registry: Registry, store: RegistryStore,
-        probeRequests: AsyncStream<RouterProbe>.Continuation, logger: Logger
+        probeRequests: ProbeLanes.Requests, metrics: ServerMetrics, logger: Logger
     ) {
         self.directoryKey = configuration.directoryKey
         self.linkKey = configuration.linkKey.publicKey
@@ -44,7 +59,9 @@ actor DirectoryCore {
         self.store = store
         self.probeRequests = probeRequests
         self.logger = logger
-        self.ledger = ConnectionLedger(limits: configuration.connectionLimits)
+        self.metrics = metrics
+        self.connections = SourceLedger(limits: configuration.connectionLimits.connections)
+        self.registering = SourceLedger(limits: configuration.connectionLimits.registrations)
     }
 
     // MARK: Connections
@@ -53,16 +70,47 @@ actor DirectoryCore {
     ///
     /// - Parameter close: closes it, from anywhere.
     /// - Returns: nil when there are too many; then close it.
-    func admit(address: String, close: @escaping @Sendable () -> Void) -> ConnectionID? {
-        guard self.ledger.admit(address) else { return nil }
+    func admit(_ address: IPAddress, close: @escaping @Sendable () -> Void) -> ConnectionID? {
+        let source = address.sourceNetwork
+        switch self.connections.admit(source, now: .now()) {
+        case nil: break
+        case .connections: return self.refused(by: .connections)
+        case .connectionsPerSource: return self.refused(by: .connectionsPerAddress)
+        case .halfOpenPerSource: return self.refused(by: .halfOpenPerAddress)
+        case .connectsPerSource: return self.refused(by: .connectsPerAddress)
+        }
         self.lastConnection += 1
         let connection = ConnectionID(rawValue: self.lastConnection)
         self.closers[connection] = close
+        self.sources[connection] = Source(network: source)
         return connection
     }
 
-    func closed(_ connection: ConnectionID, address: String) {
-        self.ledger.release(address)
+    private func refused(by limit: ServerLimit) -> ConnectionID? {
+        self.metrics.reached(limit)
+        return nil
+    }
+
+    /// TLS is up on the connection.
+    func established(_ connection: ConnectionID) {
+        guard let source = self.sources[connection], !source.isEstablished else { return }
+        self.sources[connection]?.isEstablished = true
+        self.connections.established(source.network)
+    }
+
+    /// Whether the address that the connection comes from may make one more request now.
+    func takesRequest(over connection: ConnectionID) -> Bool {
+        guard let source = self.sources[connection] else { return false }
+        let isTaken = self.connections.takeRequest(source.network, now: .now())
+        if !isTaken { self.metrics.reached(.requestsPerAddress) }
+        return isTaken
+    }
+
+    func closed(_ connection: ConnectionID) {
+        if let source = self.sources.removeValue(forKey: connection) {
+            if source.isEstablished { self.connections.ended(source.network) }
+            self.connections.closed(source.network)
+        }
         self.closers[connection] = nil
         self.registrations.removeValue(forKey: connection)?.finish()
         self.subscribers.removeValue(forKey: connection)?.finish()
@@ -91,10 +139,17 @@ actor DirectoryCore {
     func register(
         _ descriptor: SignedDescriptor, over connection: ConnectionID, peerKey: Ed25519PublicKey?
     ) async throws(RegistrationRefusal) -> UInt64 {
+        guard let source = self.sources[connection], self.registering.takeRequest(source.network, now: .now()) else {
+            self.metrics.reached(.registrationsPerAddress)
+            throw .tooOften
+        }
         let decision = self.registry.registered(
             descriptor, over: connection, peerKey: peerKey, unixSeconds: Self.unixSeconds)
         switch decision {
-        case .refuse(let refusal): throw refusal
+        case .refuse(let refusal):
+            if refusal == .tooManyNewcomers { self.metrics.reached(.newcomers) }
+            if refusal == .registryFull { self.metrics.reached(.registry) }
+            throw refusal
         case .probe(let probe, let previous):
             if let previous { self.close(previous) }
             let (outcomes, continuation) = AsyncStream.makeStream(of: Outcome.self)
@@ -105,12 +160,17 @@ actor DirectoryCore {
         }
     }
 
+    /// Whether anybody still waits for the probe: it may have been overtaken while it waited for its turn.
+    func wants(_ probe: RouterProbe) -> Bool { self.registry.wants(probe) }
+
     func probeFinished(_ probe: RouterProbe, _ outcome: ProbeOutcome) {
         let decision = self.registry.probeFinished(
             probe, outcome, now: .now(), unixSeconds: Self.unixSeconds)
         switch decision {
         case .none: break
-        case .accept(let connection): self.accepted.append(connection)
+        case .accept(let connection):
+            self.metrics.registrations.increment()
+            self.accepted.append(connection)
         case .refuse(let connection, let refusal): self.answer(connection, .failure(refusal))
         }
         self.publishIfDue()
@@ -189,6 +249,7 @@ actor DirectoryCore {
                 freshUntil: publication.freshUntil, validUntil: publication.validUntil, parameters: self.parameters,
                 routers: publication.routers, signedBy: self.directoryKey)
             self.current = consensus
+            self.metrics.consensuses.increment()
             self.isStoreFailing = false
             for subscriber in self.subscribers.values { subscriber.yield(consensus) }
             self.logger.info(

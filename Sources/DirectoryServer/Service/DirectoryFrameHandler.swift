@@ -27,10 +27,15 @@ final class DirectoryFrameHandler: ChannelDuplexHandler {
     static let idleTimeLimit = TimeAmount.seconds(90)
 
     private let peer: PeerKey
+    private let answers: AnswerBudget
     private var decoder = DirectoryFrameDecoder(receiver: .directory)
     private var idleTimer: Scheduled<Void>?
 
-    init(peer: PeerKey) { self.peer = peer }
+    /// - Parameter answers: counts what the peer has not read.
+    init(peer: PeerKey, answers: AnswerBudget) {
+        self.peer = peer
+        self.answers = answers
+    }
 
     func handlerAdded(context: ChannelHandlerContext) { self.startTimer(context, Self.firstMessageTimeLimit) }
 
@@ -70,7 +75,15 @@ final class DirectoryFrameHandler: ChannelDuplexHandler {
             promise?.fail(error)
             return context.close(promise: nil)
         }
-        context.write(self.wrapOutboundOut(frame), promise: promise)
+        let byteCount = frame.readableBytes
+        guard self.answers.take(byteCount) else {
+            promise?.fail(ChannelError.operationUnsupported)
+            return context.close(promise: nil)
+        }
+        let written = promise ?? context.eventLoop.makePromise()
+        let answers = self.answers
+        written.futureResult.whenComplete { _ in answers.give(byteCount) }
+        context.write(self.wrapOutboundOut(frame), promise: written)
     }
 
     private func startTimer(_ context: ChannelHandlerContext, _ limit: TimeAmount) {

@@ -1,6 +1,7 @@
 package import Logging
 package import NIOCore
 import NIOPosix
+import OnionAddress
 package import OnionCrypto
 package import OnionDirectory
 import OnionLink
@@ -28,7 +29,7 @@ package struct DirectoryServer: Service, CustomStringConvertible {
         package var routers: RouterSource
         package var parameters: NetworkParameters
         package var databasePath: String
-        package var connectionLimits = ConnectionLimits()
+        package var connectionLimits: ConnectionLimits
         package var registryLimits: RegistryLimits
 
         package init(
@@ -42,6 +43,7 @@ package struct DirectoryServer: Service, CustomStringConvertible {
             self.routers = routers
             self.parameters = parameters
             self.databasePath = databasePath
+            self.connectionLimits = ConnectionLimits(parameters)
             self.registryLimits = RegistryLimits(parameters)
         }
     }
@@ -53,6 +55,7 @@ package struct DirectoryServer: Service, CustomStringConvertible {
     private let group: any EventLoopGroup
     private let listening: @Sendable (SocketAddress) -> Void
     private let logger: Logger
+    private let metrics = ServerMetrics()
 
     /// - Parameters:
     ///   - probing: nil for the real one, over a link.
@@ -79,14 +82,15 @@ package struct DirectoryServer: Service, CustomStringConvertible {
 
     private func serve() async throws {
         let watch = try AllowFileWatch(source: self.configuration.routers)
-        let (probes, probeRequests) = AsyncStream.makeStream(of: RouterProbe.self)
+        let (probes, probeRequests) = ProbeLanes.make()
         let core = try self.makeCore(admission: watch.admission, probeRequests: probeRequests)
         let listener = try await self.listen()
         if let address = listener.channel.localAddress { self.listening(address) }
         do {
             try await withThrowingTaskGroup(of: Void.self) { group in
                 group.addTask { try await self.accept(listener, core: core) }
-                group.addTask { await self.answerProbes(probes, core: core) }
+                group.addTask { await self.answer(probes.known, core: core) }
+                group.addTask { await self.answer(probes.newcomers, core: core) }
                 group.addTask { await self.keepTime(core: core) }
                 group.addTask { await watch.run(logger: self.logger) { await core.admissionChanged(to: $0) } }
                 // All run until cancelled, or until one fails.
@@ -97,7 +101,7 @@ package struct DirectoryServer: Service, CustomStringConvertible {
     }
 
     private func makeCore(
-        admission: Admission, probeRequests: AsyncStream<RouterProbe>.Continuation
+        admission: Admission, probeRequests: ProbeLanes.Requests
     ) throws -> DirectoryCore {
         let store: RegistryStore
         let content: RegistryStore.Content
@@ -116,7 +120,7 @@ package struct DirectoryServer: Service, CustomStringConvertible {
             lastRevision: content.lastRevision, now: .now())
         return DirectoryCore(
             configuration: self.configuration, registry: registry, store: store, probeRequests: probeRequests,
-            logger: self.logger)
+            metrics: self.metrics, logger: self.logger)
     }
 
     // MARK: Tasks
@@ -124,6 +128,8 @@ package struct DirectoryServer: Service, CustomStringConvertible {
     private func listen() async throws -> NIOAsyncChannel<Connection, Never> {
         let tls = try LinkTLS(
             credentials: try LinkCredentials(linkKey: self.configuration.linkKey), protocol: .directory)
+        let answers = AnswerBudget(
+            limit: self.configuration.connectionLimits.queuedAnswerByteCount, metrics: self.metrics)
         do {
             return try await ServerBootstrap(group: self.group)
                 .serverChannelOption(.backlog, value: 256)
@@ -133,7 +139,7 @@ package struct DirectoryServer: Service, CustomStringConvertible {
                     channel.eventLoop.makeCompletedFuture {
                         let pipeline = channel.pipeline.syncOperations
                         let peer = try tls.addServerHandlers(to: pipeline)
-                        try pipeline.addHandler(DirectoryFrameHandler(peer: peer))
+                        try pipeline.addHandler(DirectoryFrameHandler(peer: peer, answers: answers))
                         return try Connection(wrappingChannelSynchronously: channel)
                     }
                 }
@@ -157,28 +163,27 @@ package struct DirectoryServer: Service, CustomStringConvertible {
 
     private func serve(_ connection: Connection, core: DirectoryCore) async {
         let channel = connection.channel
-        let address = channel.remoteAddress?.ipAddress ?? ""
-        let admitted = await core.admit(address: address) { channel.close(promise: nil) }
+        // One without an address is closed already.
+        let address = channel.remoteAddress.flatMap(Endpoint.init)?.address
+        let admitted: ConnectionID? =
+            if let address { await core.admit(address) { channel.close(promise: nil) } } else { nil }
         // Whatever goes wrong on one connection ends that connection and nothing else.
         try? await connection.executeThenClose { inbound, outbound in
             guard let admitted else { return }
             let session = DirectorySession(
                 connection: admitted, core: core, limits: self.configuration.connectionLimits,
-                longPoll: .seconds(self.configuration.parameters[.consensusWait]), logger: self.logger)
+                longPoll: .seconds(self.configuration.parameters[.consensusWait]), metrics: self.metrics,
+                logger: self.logger)
             try await session.run(inbound, outbound)
         }
-        if let admitted { await core.closed(admitted, address: address) }
+        if let admitted { await core.closed(admitted) }
     }
 
-    private func answerProbes(_ probes: AsyncStream<RouterProbe>, core: DirectoryCore) async {
-        await withDiscardingTaskGroup { group in
-            for await probe in probes {
-                group.addTask {
-                    let outcome = await self.probing.probe(probe.descriptor.descriptor)
-                    await core.probeFinished(probe, outcome)
-                }
-            }
-            group.cancelAll()
+    private func answer(_ lane: AsyncStream<RouterProbe>, core: DirectoryCore) async {
+        await ProbeLanes.answer(lane, atOnce: self.configuration.connectionLimits.probesAtOnce) { probe in
+            guard await core.wants(probe) else { return }
+            let outcome = await self.probing.probe(probe.descriptor.descriptor)
+            await core.probeFinished(probe, outcome)
         }
     }
 

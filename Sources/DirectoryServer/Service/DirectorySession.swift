@@ -16,6 +16,7 @@ struct DirectorySession: Sendable {
     let limits: ConnectionLimits
     /// How long GetConsensus waits for a newer revision.
     let longPoll: Duration
+    let metrics: ServerMetrics
     let logger: Logger
 
     func run(
@@ -29,11 +30,17 @@ struct DirectorySession: Sendable {
                 switch event {
                 case .opened(let key):
                     peerKey = key
+                    await self.core.established(self.connection)
                     try await outbound.write(.hello(try await self.core.currentHello().bytes))
                 case .message(let message):
                     guard budget.take(now: .now()) else {
+                        self.metrics.reached(.requestsPerConnection)
                         try await outbound.write(
                             .error(.busy, text: "more than \(self.limits.requestsPerSecond) requests a second"))
+                        break events
+                    }
+                    guard await self.core.takesRequest(over: self.connection) else {
+                        try await outbound.write(.error(.busy, text: "too many requests from this address"))
                         break events
                     }
                     if case .getConsensus(let revision) = message {

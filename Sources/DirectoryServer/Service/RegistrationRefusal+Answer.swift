@@ -11,7 +11,7 @@ extension RegistrationRefusal {
         case .unusableAddress: .addressNotPublic
         case .unreachable: .unreachable
         case .handshakeFailed: .handshakeFailed
-        case .registryFull: .busy
+        case .registryFull, .tooManyNewcomers, .tooOften: .busy
         case .superseded: .superseded
         }
     }
@@ -26,6 +26,8 @@ extension RegistrationRefusal {
         case .unreachable:
             "the directory cannot connect to the advertised address; check --advertise, port forwarding and firewall"
         case .handshakeFailed: "something answers at the advertised address, but not as this router"
+        case .tooManyNewcomers: "too many new routers register at this moment; try again"
+        case .tooOften: "too many registrations from this address; try again later"
         case .registryFull: "the network has as many routers as it may"
         case .superseded: "a newer registration of this router took over"
         }

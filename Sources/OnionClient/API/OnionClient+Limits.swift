@@ -11,6 +11,9 @@ extension OnionClient {
         public var circuitCount = 128
         /// Requests that may wait for a circuit.
         public var waitingRequestCount = 16_384
+        /// Bytes that the streams of all circuits may hold: for cells, and for programs that do not take them. Past it the
+        /// circuit with the oldest goes. The network can only lower it.
+        public var queuedByteCount = 256 << 20
         /// Streams that a circuit carries over its life; its ids would do for 65,535.
         public var carriedStreamsPerCircuit = 30_000
         /// How long a circuit that was never used is kept.

@@ -13,8 +13,15 @@ protocol ClientCircuitOwner: AnyObject {
     func circuitReady(_ circuit: ClientCircuit)
     /// One of its streams is over.
     func circuit(_ circuit: ClientCircuit, closed stream: OnionStream)
+    /// Its streams have gained and lost bytes. Comes before the circuit's end too, for what sockets have still to take.
+    func circuit(_ circuit: ClientCircuit, bytesChanged endpoint: CircuitEndpoint)
     /// It is gone, with all its streams. The last call.
     func circuit(_ circuit: ClientCircuit, ended error: CircuitError)
+}
+
+extension ClientCircuitOwner {
+    /// For those that keep no account of what is queued.
+    func circuit(_ circuit: ClientCircuit, bytesChanged endpoint: CircuitEndpoint) {}
 }
 
 /// One circuit at the client: builds itself hop by hop, then carries streams.
@@ -147,8 +154,12 @@ final class ClientCircuit {
     /// The link is gone, or never came up.
     func linkLost() { self.perform(self.build.linkLost()) }
 
-    /// Called now and then, so that half-closed streams on which nothing moves end.
-    func tick(now: NIODeadline) { self.endpoint?.tick(now: now) }
+    /// Called now and then, so that half-closed streams on which nothing moves end, and few bytes count too.
+    func tick(now: NIODeadline) {
+        guard let endpoint else { return }
+        endpoint.tick(now: now)
+        self.endpointBytesChanged(endpoint)
+    }
 
     // MARK: Streams
 
@@ -299,7 +310,10 @@ final class ClientCircuit {
         let owner = self.owner
         self.owner = nil
         // Streams that were open end as by a broken connection; those that were not yet are the owner's to try again.
-        endpoint?.destroy(.reset)
+        if let endpoint {
+            endpoint.destroy(.reset)
+            owner?.circuit(self, bytesChanged: endpoint)
+        }
         owner?.circuit(self, ended: error)
     }
 
@@ -335,6 +349,8 @@ extension ClientCircuit: CircuitEndpointOwner {
     func endpoint(_ endpoint: CircuitEndpoint, failed error: CircuitError) {
         self.perform(self.build.abandon(error))
     }
+
+    func endpointBytesChanged(_ endpoint: CircuitEndpoint) { self.owner?.circuit(self, bytesChanged: endpoint) }
 
     func endpoint(_ endpoint: CircuitEndpoint, closed stream: OnionStream) {
         self.owner?.circuit(self, closed: stream)

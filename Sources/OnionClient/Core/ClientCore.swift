@@ -1,3 +1,4 @@
+import CoreMetrics
 import DirectoryClient
 import Logging
 import NIOCore
@@ -41,6 +42,10 @@ final class ClientCore {
     private var refusals: RefusalMemory
     private(set) var buildTimes = BuildTimes()
     private let padding = PaddingSourceBox()
+    /// What waits for programs and for cells.
+    private var queues: ClientQueues
+    private var isReliefScheduled = false
+    private let metrics = ClientMetrics()
     private(set) var builtCount: UInt64 = 0
     private(set) var failedCount: UInt64 = 0
     private(set) var lastReadyAt = NIODeadline.now()
@@ -73,6 +78,7 @@ final class ClientCore {
             stateDirectory: configuration.stateDirectory, directoryKey: configuration.directoryKey)
         self.refusals = RefusalMemory(
             age: configuration.limits.refusalMemory, limit: configuration.limits.refusalMemoryCount)
+        self.queues = ClientQueues(ceiling: configuration.limits.queuedByteCount)
         let ahead = [443, 80].map { CircuitWish.port($0, exit: configuration.exit) }
         self.pool = CircuitPool(
             rules: CircuitPool.Rules(limits: configuration.limits, defaultWishes: ahead))
@@ -122,6 +128,8 @@ final class ClientCore {
     private func tick() {
         let now = NIODeadline.now()
         for circuit in self.circuits.values { circuit.tick(now: now) }
+        // Those whose circuits are gone.
+        for holder in self.queues.all { self.look(holder) }
         self.suspects = self.suspects.filter { $0.value > now }
         for identity in self.sample.probesDue(isListed: self.isListedGuard, now: now) {
             if let router = self.consensus?.router(identity) { self.links?.probe(router) }
@@ -138,6 +146,7 @@ final class ClientCore {
         self.settings = ClientCircuit.Settings(consensus.parameters)
         self.applyBuildTimes()
         self.links?.limits = LinkLimits(consensus.parameters)
+        self.queues.ceiling = min(self.limits.queuedByteCount, consensus.parameters[.processQueueLimit])
         self.pool.rules.lifetime = .seconds(Int64(consensus.parameters[.circuitLifetime]))
         self.pool.rules.streamsPerCircuit = consensus.parameters[.streamsPerCircuit]
         self.pool.consensusChanged()
@@ -214,7 +223,10 @@ final class ClientCore {
             request.wish, isolation: request.isolation, excluded: request.excluded.union(request.avoided),
             deadline: request.deadline,
             now: .now())
-        guard let key else { return request.fail(.ended(.resourceLimit)) }
+        guard let key else {
+            self.metrics.waitingRequests.increment()
+            return request.fail(.ended(.resourceLimit))
+        }
         self.waiting[key] = request
         self.setNeedsTurn()
     }
@@ -445,6 +457,36 @@ extension ClientCore: ClientCircuitOwner {
             self.decide(request.retry.circuitDied(), request, exit: nil)
         }
         self.setNeedsTurn()
+    }
+}
+
+// The account of what waits in this process, and what happens when it is too much.
+extension ClientCore {
+    func circuit(_ circuit: ClientCircuit, bytesChanged endpoint: CircuitEndpoint) {
+        self.look(ClientQueues.Holder(circuit: circuit, endpoint: endpoint))
+    }
+
+    private func look(_ holder: ClientQueues.Holder) {
+        self.queues.look(holder, now: self.eventLoop.now)
+        guard self.queues.isOverCeiling, !self.isReliefScheduled else { return }
+        self.isReliefScheduled = true
+        let bound = NIOLoopBound(self, eventLoop: self.eventLoop)
+        // Not from within the making or taking of a cell.
+        self.eventLoop.execute {
+            bound.value.isReliefScheduled = false
+            bound.value.relieve()
+        }
+    }
+
+    /// End the circuits with the oldest bytes until the rest may stay.
+    private func relieve() {
+        while let victim = self.queues.victim {
+            self.metrics.queuedBytes.increment()
+            self.logger.info("a circuit was closed: programs do not take what they asked for, and memory is limited")
+            victim.circuit.overflowed()
+            victim.endpoint.abandon()
+            self.queues.forget(victim)
+        }
     }
 }
 

@@ -16,12 +16,20 @@ public enum NetworkParameter: String, CaseIterable, Hashable, Sendable {
     case ccQueueDelay = "cc-queue-delay-us"
 
     // Limits at an OR
+    case streamsTotal = "streams-total"
     case streamsPerCircuit = "streams-per-circuit"
     case beginsPerSecond = "begins-per-second"
     case beginBurst = "begin-burst"
     case resolvesPerCircuit = "resolves-per-circuit"
     case resolvesTotal = "resolves-total"
+    case connectionsTotal = "connections-total"
+    case connectionsPerAddress = "connections-per-address"
+    case halfOpenPerAddress = "half-open-per-address"
+    case connectsPerSecond = "connects-per-second"
+    case connectBurst = "connect-burst"
+    case circuitsTotal = "circuits-total"
     case circuitsPerClientLink = "circuits-per-client-link"
+    case circuitsPerRouterLink = "circuits-per-router-link"
     case createsPerSecond = "creates-per-second"
     case createBurst = "create-burst"
     case handshakeQueue = "handshake-queue"
@@ -86,14 +94,22 @@ public enum NetworkParameter: String, CaseIterable, Hashable, Sendable {
         case .ccQueuePercent: row(12, 0...100, "% of the path")
         case .ccQueueDelay: row(4_000, 0...1_000_000, "µs")
 
+        case .streamsTotal: row(16_384, 1...1_000_000, "streams")
         case .streamsPerCircuit: row(256, 1...65_535, "streams")
         case .beginsPerSecond: row(100, 1...1_000_000, "a second and circuit")
         case .beginBurst: row(300, 1...1_000_000, "streams")
         case .resolvesPerCircuit: row(64, 1...65_535, "look-ups at once")
         case .resolvesTotal: row(1_024, 1...1_000_000, "look-ups at once")
+        case .connectionsTotal: row(8_192, 16...1_000_000, "connections")
+        case .connectionsPerAddress: row(128, 1...1_000_000, "connections")
+        case .halfOpenPerAddress: row(64, 1...1_000_000, "connections")
+        case .connectsPerSecond: row(10, 1...1_000_000, "a second and address")
+        case .connectBurst: row(128, 1...1_000_000, "connections")
+        case .circuitsTotal: row(32_768, 1...1_000_000, "circuits")
         case .circuitsPerClientLink: row(256, 1...1_000_000, "circuits")
-        case .createsPerSecond: row(10, 1...1_000_000, "a second and client link")
-        case .createBurst: row(60, 1...1_000_000, "circuits")
+        case .circuitsPerRouterLink: row(16_384, 1...1_000_000, "circuits")
+        case .createsPerSecond: row(30, 1...1_000_000, "a second and client address")
+        case .createBurst: row(300, 1...1_000_000, "circuits")
         case .handshakeQueue: row(1_024, 1...1_000_000, "handshakes")
         case .handshakeQueuePerLink: row(64, 1...1_000_000, "handshakes")
         case .handshakeWait: row(1_500, 10...60_000, "ms")

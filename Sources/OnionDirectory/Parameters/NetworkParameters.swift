@@ -90,6 +90,7 @@ public struct NetworkParameters: Equatable, Sendable {
         try self.check(.ccVegasBeta, atMost: .ccVegasDelta)
         try self.check(.streamBufferResume, atMost: .streamBufferLimit)
         try self.check(.handshakeQueuePerLink, atMost: .handshakeQueue)
+        try self.check(.halfOpenPerAddress, atMost: .connectionsPerAddress)
         try self.check(.linkPingAfter, atMost: .linkSilence)
         try self.check(.consensusResign, atMost: .consensusFresh)
         try self.check(.consensusFresh, atMost: .consensusValid)
@@ -118,7 +119,8 @@ public struct NetworkParameters: Equatable, Sendable {
             (.allowLoopback, 1), (.allowSameSubnet, 1), (.allowOneHopBegin, 1), (.streamsPerCircuit, 8_192),
             (.beginsPerSecond, 100_000), (.beginBurst, 100_000), (.resolvesPerCircuit, 4_096), (.resolvesTotal, 16_384),
             (.circuitsPerClientLink, 16_384), (.createsPerSecond, 10_000), (.createBurst, 10_000),
-            (.handshakeQueuePerLink, 1_024),
+            (.handshakeQueuePerLink, 1_024), (.connectionsPerAddress, 8_192), (.halfOpenPerAddress, 4_096),
+            (.connectsPerSecond, 10_000), (.connectBurst, 10_000),
         ]
         for (parameter, value) in raised { parameters.values[parameter.rawValue] = value }
         return parameters

@@ -56,18 +56,25 @@ final class ExitCircuit {
 
     private func begin(_ stream: OnionStream, _ begin: Begin) {
         if let refusal = self.refusal(of: begin) { return stream.end(refusal) }
+        let metrics = self.loop.shared.metrics
+        let admission = self.loop.shared.admission
+        guard admission.takesStream() else {
+            metrics.reached(.streams)
+            return stream.end(.resourceLimit)
+        }
         self.connecting += 1
         let bound = NIOLoopBound((self, stream), eventLoop: self.loop.eventLoop)
-        let metrics = self.loop.shared.metrics
         self.loop.shared.connector.connect(to: begin.target, in: self.loop.view, on: self.loop.eventLoop)
             .whenComplete { result in
                 let (exit, stream) = bound.value
                 exit.connecting -= 1
                 switch result {
                 case .failure(let error):
+                    admission.streamEnded()
                     metrics.refusedStreams.increment()
                     stream.end(ExitConnector.reason(of: error))
                 case .success(let connection):
+                    connection.channel.closeFuture.whenComplete { _ in admission.streamEnded() }
                     guard stream.connected(connection.connected) else {
                         stream.end(.unspecified)
                         return connection.channel.close(promise: nil)
@@ -97,8 +104,16 @@ final class ExitCircuit {
 
     /// Whether the circuit may have one more stream; the newest is counted already.
     private func admits(_ parameters: NetworkParameters) -> Bool {
-        (self.endpoint?.streamCount ?? 0) <= parameters[.streamsPerCircuit]
-            && self.connecting < parameters[.streamsPerCircuit] && self.begins.take(now: .now())
+        let limit = parameters[.streamsPerCircuit]
+        guard (self.endpoint?.streamCount ?? 0) <= limit, self.connecting < limit else {
+            return self.refused(by: .streamsPerCircuit)
+        }
+        return self.begins.take(now: .now()) || self.refused(by: .beginsPerCircuit)
+    }
+
+    private func refused(by limit: RouterLimit) -> Bool {
+        self.loop.shared.metrics.reached(limit)
+        return false
     }
 
     private func resolve(_ stream: OnionStream, _ query: Resolve) {
@@ -106,7 +121,9 @@ final class ExitCircuit {
         guard self.circuit.previousHop.isListed || parameters.allows(.allowOneHopBegin) else {
             return stream.resolved(.failed(.notAllowed))
         }
-        guard self.lookups < parameters[.resolvesPerCircuit], self.admits(parameters) else {
+        guard self.lookups < parameters[.resolvesPerCircuit] || self.refused(by: .lookupsPerCircuit),
+            self.admits(parameters)
+        else {
             return stream.resolved(.failed(.resourceLimit))
         }
         self.lookups += 1

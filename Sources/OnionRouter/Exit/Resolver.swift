@@ -1,4 +1,5 @@
 import CAres
+import CoreMetrics
 import DequeModule
 import Glibc
 import NIOConcurrencyHelpers
@@ -108,6 +109,7 @@ private final class ResolverThread: Sendable {
 
     private let inbox = NIOLockedValueBox(Inbox())
     private let pending = NIOLockedValueBox(0)
+    private let busyCounter = Counter(label: "router.limit.\(RouterLimit.lookups.rawValue)")
     private let wakeup: CInt
 
     init(servers: [Endpoint], tryMilliseconds: CInt) throws {
@@ -145,7 +147,10 @@ private final class ResolverThread: Sendable {
             inbox.queries.append(kind)
             return nil
         }
-        if let refused { return Query(kind, pending: self.pending).fail(refused) }
+        if let refused {
+            if refused == .busy { self.busyCounter.increment() }
+            return Query(kind, pending: self.pending).fail(refused)
+        }
         self.wake()
     }
 

@@ -27,9 +27,14 @@ final class HandshakeService: Sendable {
     private let state: NIOLockedValueBox<State>
     /// Nil without threads.
     private let threads: NIOThreadPool?
+    private let metrics: RouterMetrics
 
     /// - Parameter threadCount: 0 answers within the call that asks: for tests that must be the same each time.
-    init(identity: Ed25519PublicKey, onionKeys: [X25519PrivateKey], limits: QueueLimits, threadCount: Int) {
+    init(
+        identity: Ed25519PublicKey, onionKeys: [X25519PrivateKey], limits: QueueLimits, threadCount: Int,
+        metrics: RouterMetrics = RouterMetrics()
+    ) {
+        self.metrics = metrics
         self.state = NIOLockedValueBox(
             State(
                 queue: HandshakeQueue(limits: limits.queue),
@@ -73,7 +78,10 @@ final class HandshakeService: Sendable {
     func answer(_ create: [UInt8], from link: ObjectIdentifier, completion: @escaping Completion) {
         let job = Job(create: create, completion: completion)
         let isQueued = self.state.withLockedValue { $0.queue.enqueue(job, from: link, now: .now()) }
-        guard isQueued else { return completion(nil) }
+        guard isQueued else {
+            self.metrics.reached(.handshakeQueue)
+            return completion(nil)
+        }
         guard let threads else { return self.runNext() }
         threads.submit { _ in self.runNext() }
     }
@@ -89,7 +97,9 @@ final class HandshakeService: Sendable {
             let (next, server) = self.state.withLockedValue { ($0.queue.next(now: .now()), $0.server) }
             switch next {
             case nil: return
-            case .dropped(let job): job.completion(nil)
+            case .dropped(let job):
+                self.metrics.reached(.handshakeAge)
+                job.completion(nil)
             case .run(let job): return job.completion(try? server.respond(to: job.create))
             }
         }

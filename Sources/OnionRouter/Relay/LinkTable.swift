@@ -23,14 +23,11 @@ final class LinkTable {
     private(set) var circuits: [CircuitID: Entry] = [:]
     /// The circuit of the last cell: most often the next one's too.
     private var latest: (id: CircuitID, entry: Entry)?
-    private var creates: TokenBucket
 
-    init(link: Link, identity: Ed25519PublicKey?, parameters: NetworkParameters) {
+    init(link: Link, identity: Ed25519PublicKey?) {
         self.link = link
         self.peer = LinkPeer(identity)
         self.ids = CircuitIDAllocator(isDialler: link.isDialler)
-        self.creates = TokenBucket(
-            ratePerSecond: parameters[.createsPerSecond], burst: parameters[.createBurst], now: .now())
     }
 
     /// The OR at the other end, even if it has left the consensus; nil for a client.
@@ -59,19 +56,23 @@ final class LinkTable {
         self.link.circuitCount = self.circuits.count
     }
 
-    func remove(_ id: CircuitID) {
+    /// Forget a circuit; returns what it was.
+    @discardableResult
+    func remove(_ id: CircuitID) -> Entry? {
         self.latest = nil
-        self.circuits[id] = nil
+        let entry = self.circuits.removeValue(forKey: id)
         self.link.circuitCount = self.circuits.count
+        return entry
     }
 
-    /// Whether one more circuit may be created. Links of ORs are not limited here: theirs carry everybody's circuits. One that
-    /// has left the consensus creates none.
-    ///
-    /// - Source: DESIGN §7: a link without a certificate has at most 256 circuits and a bucket of 10 Creates a second.
-    func admitsCreate(_ parameters: NetworkParameters, now: NIODeadline) -> Bool {
-        guard self.peer.isClient else { return self.peer.mayCreate }
-        return self.circuits.count < parameters[.circuitsPerClientLink] && self.creates.take(now: now)
+    /// Whether the link has room for one more circuit.
+    func hasRoom(_ parameters: NetworkParameters) -> Bool {
+        Self.hasRoom(beside: self.circuits.count, of: self.peer, parameters)
+    }
+
+    /// A client's link carries its own circuits, one between ORs everybody's.
+    static func hasRoom(beside circuitCount: Int, of peer: LinkPeer, _ parameters: NetworkParameters) -> Bool {
+        circuitCount < parameters[peer.isClient ? .circuitsPerClientLink : .circuitsPerRouterLink]
     }
 }
 

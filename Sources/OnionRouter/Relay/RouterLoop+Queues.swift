@@ -38,7 +38,7 @@ extension RouterLoop {
         var fruitlessCount = 0
         while fruitlessCount < Self.fruitlessLimit, let victim = self.queues.victim {
             let before = self.queues.byteCount
-            self.shared.metrics.relievedCircuits.increment()
+            self.shared.metrics.reached(.queuedBytes)
             switch victim {
             case .cells(let key, let id): self.giveUp(id, onLink: key)
             case .streams(let key): if let exit = self.queues.exits[key] { self.giveUp(exit) }

@@ -281,6 +281,10 @@ final class RouterLoop {
     private func create(over handle: LinkHandle, _ create: [UInt8], previous: NextHopCircuit.PreviousHop) {
         let gone: @Sendable (RouterLoop) -> Void = { $0.nextHopGone(previous.circuit.value, .connectFailed) }
         guard let table = self.tables[handle.key] else { return previous.link.loop.run(gone) }
+        guard table.hasRoom(self.view.parameters) else {
+            self.shared.metrics.reached(.circuitsPerLink)
+            return previous.link.loop.run(gone)
+        }
         guard let id = table.ids.allocate() else {
             if let identity = table.identity { self.shared.registry.retire(handle.key, of: identity) }
             return previous.link.loop.run(gone)
@@ -428,7 +432,8 @@ final class RouterLoop {
     }
 
     private func remove(_ id: CircuitID, from link: Link) {
-        self.tables[ObjectIdentifier(link)]?.remove(id)
+        guard case .previous = self.tables[ObjectIdentifier(link)]?.remove(id) else { return }
+        self.shared.admission.circuitEnded()
     }
 
     // MARK: Create
@@ -447,7 +452,9 @@ final class RouterLoop {
         guard let create = try? HandshakeBody.create(in: body) else {
             return self.refuse(id, .handshakeFailed, on: table)
         }
-        guard self.shared.isAccepting, table.admitsCreate(self.view.parameters, now: .now()) else {
+        guard self.shared.isAccepting, table.peer.mayCreate else { return self.refuse(id, .resourceLimit, on: table) }
+        if let limit = self.limitReached(byCreateOn: table) {
+            self.shared.metrics.reached(limit)
             return self.refuse(id, .resourceLimit, on: table)
         }
         let circuit = RelayCircuit(id: id, link: link, previousHop: table.peer)
@@ -460,13 +467,27 @@ final class RouterLoop {
         }
     }
 
+    /// Which limit keeps the peer from one more circuit; if none does, the circuit is counted in.
+    private func limitReached(byCreateOn table: LinkTable) -> RouterLimit? {
+        guard table.hasRoom(self.view.parameters) else { return .circuitsPerLink }
+        if table.peer.isClient, let address = table.link.remoteAddress,
+            !self.shared.admission.takesCreate(from: address)
+        {
+            return .createsPerAddress
+        }
+        return self.shared.admission.takesCircuit() ? nil : .circuits
+    }
+
     /// Answer a Create that comes to nothing.
     ///
     /// Each has an id of its own, so that no circuit's limit holds: a client that does not read the answers loses its
     /// link, once more of them wait than its circuits could account for.
     private func refuse(_ id: CircuitID, _ reason: DestroyReason, on table: LinkTable) {
         let limit = 2 * self.view.parameters[.circuitsPerClientLink]
-        if table.identity == nil, table.link.waitingCircuitCount > limit { return table.link.close(.frozen) }
+        if table.identity == nil, table.link.waitingCircuitCount > limit {
+            self.shared.metrics.reached(.linkQueue)
+            return table.link.close(.frozen)
+        }
         table.link.send(circuit: id, command: .destroy, body: [reason.rawValue])
     }
 
@@ -484,8 +505,9 @@ extension RouterLoop: LinkOwner {
         let dialling = self.dialling.removeValue(forKey: ObjectIdentifier(link))
         link.update(self.view.linkLimits)
         let identity = dialling?.identity ?? link.peerKey.flatMap { self.view.identity(ofLinkKey: $0) }
-        let table = LinkTable(link: link, identity: identity, parameters: self.view.parameters)
+        let table = LinkTable(link: link, identity: identity)
         self.tables[ObjectIdentifier(link)] = table
+        if !link.isDialler, let address = link.remoteAddress { self.shared.admission.linkOpened(address) }
         let handle = LinkHandle(link, on: self)
         if let identity { self.shared.registry.opened(handle, to: identity, isDialled: link.isDialler) }
         // One that was dialled may have left the consensus since.
@@ -538,6 +560,7 @@ extension RouterLoop: LinkOwner {
     }
 
     func link(_ link: Link, overflowed circuit: CircuitID) {
+        self.shared.metrics.reached(.linkQueue)
         switch self.tables[ObjectIdentifier(link)]?.circuits[circuit] {
         case .previous(let circuit): self.fail(circuit, reason: .resourceLimit)
         case .next(let circuit):
@@ -560,6 +583,7 @@ extension RouterLoop: LinkOwner {
             dialling.promise.fail(error)
         }
         guard let table = self.tables[key] else { return }
+        if !link.isDialler, let address = link.remoteAddress { self.shared.admission.linkClosed(address) }
         table.isClosed = true
         if let identity = table.identity { self.shared.registry.retire(key, of: identity) }
         for entry in table.circuits.values {

@@ -17,6 +17,8 @@ final class NetworkView: Sendable {
     let handshakeLimits: HandshakeService.QueueLimits
     /// Addresses and ports at which nodes of the network listen: no exit connects there.
     let nodeEndpoints: Set<Endpoint>
+    /// Where connections of listed ORs come from, as far as the consensus says.
+    let routerNetworks: [IPPrefix]
     private let byIdentity: [Ed25519PublicKey: ConsensusRouter]
     private let identityByLinkKey: [Ed25519PublicKey: Ed25519PublicKey]
 
@@ -31,6 +33,7 @@ final class NetworkView: Sendable {
         self.byIdentity = Dictionary(routers.map { ($0.identity, $0) }) { first, _ in first }
         self.identityByLinkKey = Dictionary(routers.map { ($0.linkKey, $0.identity) }) { first, _ in first }
         self.nodeEndpoints = consensus?.nodeEndpoints ?? []
+        self.routerNetworks = routers.flatMap { $0.addresses.map(\.address.sourceNetwork) }
     }
 
     func router(_ identity: Ed25519PublicKey) -> ConsensusRouter? { self.byIdentity[identity] }

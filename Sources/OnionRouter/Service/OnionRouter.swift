@@ -60,10 +60,11 @@ package final class OnionRouter: Service, Sendable {
         let resolver = try Resolver(servers: configuration.resolvers)
         defer { resolver.stop() }
         let view = NetworkView(consensus: nil)
+        let metrics = RouterMetrics()
         let handshakes = HandshakeService(
             identity: identity, onionKeys: ring.accepted,
             limits: view.handshakeLimits,
-            threadCount: RouterConfiguration.handshakeThreadCount)
+            threadCount: RouterConfiguration.handshakeThreadCount, metrics: metrics)
         let shared = RouterShared(
             identity: identity, group: group, handshakes: handshakes,
             connector: ExitConnector(
@@ -75,7 +76,10 @@ package final class OnionRouter: Service, Sendable {
             transport: try LinkTransport(credentials: credentials, limits: view.linkLimits) { observed in
                 NetInfo(unixTime: UInt64(max(0, Date().timeIntervalSince1970)), observedAddress: observed)
             },
-            view: view)
+            admission: RouterAdmission(
+                view: view, directory: IPAddress(configuration.directoryHost),
+                descriptorCount: configuration.descriptorCount, metrics: metrics),
+            metrics: metrics, view: view)
         try await shared.start()
         let listener = try await self.listen(shared, on: group)
         guard let bound = listener.localAddress.flatMap(Endpoint.init) else { throw RouterError.noListeningAddress }
@@ -102,20 +106,16 @@ package final class OnionRouter: Service, Sendable {
     }
 
     private func listen(_ shared: RouterShared, on group: MultiThreadedEventLoopGroup) async throws -> any Channel {
-        let open = NIOLockedValueBox(0)
         do {
             return try await shared.transport.listen(
                 on: SocketAddress(self.configuration.listen), group: group,
                 admit: { channel in
-                    let isAdmitted = open.withLockedValue { count in
-                        guard count < RouterConfiguration.connectionLimit else { return false }
-                        count += 1
-                        return true
-                    }
-                    if isAdmitted {
-                        channel.closeFuture.whenComplete { _ in open.withLockedValue { $0 -= 1 } }
-                    }
-                    return isAdmitted
+                    // One without an address is closed already.
+                    guard let address = channel.remoteAddress.flatMap(Endpoint.init)?.address,
+                        shared.admission.admits(address)
+                    else { return false }
+                    channel.closeFuture.whenComplete { _ in shared.admission.connectionClosed(address) }
+                    return true
                 },
                 owner: { eventLoop in
                     // Every loop of the group has its part before anything listens.

@@ -32,6 +32,8 @@ package struct RouterConfiguration: Sendable {
     package var software: String
     /// Event loops that share the links; nil takes one for each core.
     package var eventLoopCount: Int?
+    /// Files and sockets that the process may have open: links and exit streams share what this OR does not need itself.
+    package var descriptorCount = Int.max
 
     /// An address that leads to the OR, and a port if it is not the one that the OR listens on.
     package struct Advertised: Equatable, Sendable {
@@ -44,8 +46,6 @@ package struct RouterConfiguration: Sendable {
         }
     }
 
-    /// Connections from outside that may be open at once.
-    package static let connectionLimit = 8192
     /// Threads for circuit handshakes.
     package static let handshakeThreadCount = 2
 

@@ -23,6 +23,7 @@ actor RouterDirectory {
     private let logger: Logger
     private let onReady: @Sendable () -> Void
 
+    private let store: ConsensusStore
     private var ring: OnionKeyRing
     private var consensus: Consensus?
     /// Whether the directory has accepted this OR once: what fails later is tried again.
@@ -47,6 +48,7 @@ actor RouterDirectory {
         self.eventLoop = eventLoop
         self.keys = keys
         self.ring = ring
+        self.store = ConsensusStore(path: "\(configuration.stateDirectory)/consensus")
         self.addresses = addresses
         self.logger = logger
         self.onReady = onReady
@@ -58,6 +60,7 @@ actor RouterDirectory {
     ///
     /// - Throws: ``DirectoryConnectionError`` if the first registration fails; later failures are tried again.
     func run() async throws {
+        self.loadConsensus()
         while true {
             do {
                 try await self.session()
@@ -69,6 +72,21 @@ actor RouterDirectory {
                 self.logger.info("directory connection lost; trying again", metadata: ["error": "\(error)"])
                 try await Task.sleep(for: .nanoseconds(self.backoff.next(using: &self.generator).nanoseconds))
             }
+        }
+    }
+
+    /// Take up what was known before the start: an older list is not believed after it either.
+    private func loadConsensus() {
+        guard let stored = self.store.load(directoryKey: self.configuration.directoryKey) else { return }
+        self.consensus = stored
+        if stored.isValid(now: Self.unixTime) { self.shared.publish(NetworkView(consensus: stored)) }
+    }
+
+    private func keep(_ consensus: Consensus) {
+        do {
+            try self.store.save(consensus)
+        } catch {
+            self.logger.info("consensus not kept on disk", metadata: ["error": "\(error)"])
         }
     }
 
@@ -114,6 +132,7 @@ actor RouterDirectory {
             else { continue }
             try new.acceptance(after: self.consensus, now: Self.unixTime)
             self.consensus = new
+            self.keep(new)
             self.backoff.update(maximum: .milliseconds(Int64(new.parameters[.registrationBackoffMaximum])))
             self.shared.publish(NetworkView(consensus: new))
             // An older list may still name this OR as it was before a restart.

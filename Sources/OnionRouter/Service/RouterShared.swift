@@ -13,7 +13,8 @@ final class RouterShared: Sendable {
     let handshakes: HandshakeService
     let connector: ExitConnector
     let transport: LinkTransport
-    let metrics = RouterMetrics()
+    let admission: RouterAdmission
+    let metrics: RouterMetrics
     /// Event loops that share the work, and what the process may queue.
     let loopCount: Int
     private let group: any EventLoopGroup
@@ -33,7 +34,7 @@ final class RouterShared: Sendable {
 
     init(
         identity: Ed25519PublicKey, group: any EventLoopGroup, handshakes: HandshakeService, connector: ExitConnector,
-        transport: LinkTransport, view: NetworkView
+        transport: LinkTransport, admission: RouterAdmission, metrics: RouterMetrics, view: NetworkView
     ) {
         self.identity = identity
         self.registry = LinkRegistry(ownIdentity: identity)
@@ -42,6 +43,8 @@ final class RouterShared: Sendable {
         self.handshakes = handshakes
         self.connector = connector
         self.transport = transport
+        self.admission = admission
+        self.metrics = metrics
         self.state = NIOLockedValueBox(State(view: view))
     }
 
@@ -76,6 +79,7 @@ final class RouterShared: Sendable {
             defer { state.waiting = [] }
             return (Array(state.loops.values), state.waiting)
         }
+        self.admission.update(view)
         self.handshakes.update(view.handshakeLimits)
         self.connector.resolver.update(pendingLimit: view.parameters[.resolvesTotal])
         for loop in loops { loop.run { $0.update(view) } }

@@ -1,3 +1,4 @@
+internal import CoreMetrics
 package import Logging
 internal import NIOConcurrencyHelpers
 package import NIOCore
@@ -39,6 +40,7 @@ package final class ProxyServer: Service, CustomStringConvertible {
     private let client: any StreamOpening
     private let logger: Logger
     private let advice: AdviceLog
+    private let metrics = ProxyMetrics()
     private let onListening: @Sendable (ProxyListenAddress) -> Void
     private let meter: NIOLoopBoundBox<TrafficMeter>
     private let listening = NIOLockedValueBox<[ProxyListenAddress]>([])
@@ -104,10 +106,17 @@ package final class ProxyServer: Service, CustomStringConvertible {
         let (client, access, limits, policy) = (
             self.client, self.configuration.access, self.configuration.limits, self.configuration.policy
         )
-        let (logger, advice, meter) = (self.logger, self.advice, self.meter)
+        let (logger, advice, meter, metrics) = (self.logger, self.advice, self.meter, self.metrics)
         let listener = "\(address)"
         let bound = NIOLoopBoundBox.makeBoxSendingValue(String?.none, eventLoop: client.eventLoop)
         let bootstrap = ServerBootstrap(group: client.eventLoop)
+            .serverChannelInitializer { channel in
+                // Without descriptors an accept fails at once, again and again: let there be a second between.
+                channel.eventLoop.makeCompletedFuture {
+                    try channel.pipeline.syncOperations.addHandler(
+                        AcceptBackoffHandler(shouldForwardIOErrorCaught: false))
+                }
+            }
             .serverChannelOption(.backlog, value: Self.backlog)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
             // What is accepted inherits this, and TCP_NODELAY, which NIO gives every listener.
@@ -116,6 +125,7 @@ package final class ProxyServer: Service, CustomStringConvertible {
                 channel.eventLoop.makeCompletedFuture {
                     try StreamEdge.configure(channel)
                     guard connections.value.add(channel, limit: limits.connectionCount) else {
+                        metrics.connections.increment()
                         throw ChannelError.operationUnsupported
                     }
                     channel.closeFuture.assumeIsolated().whenComplete { _ in connections.value.remove(channel) }

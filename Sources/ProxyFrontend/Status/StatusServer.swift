@@ -1,3 +1,4 @@
+internal import CoreMetrics
 internal import Foundation
 package import Logging
 package import NIOCore
@@ -40,13 +41,30 @@ package struct StatusServer: Service, CustomStringConvertible {
         }
     }
 
+    /// Questions at one time; one more is closed as soon as it is accepted. A trace goes on for as long as its stream.
+    static let connectionCount = 64
+
     private func bind(_ path: String) async throws -> any Channel {
         let services = self.services
+        let metrics = ProxyMetrics()
+        let connections = NIOLoopBoundBox.makeBoxSendingValue(ConnectionRegistry(), eventLoop: self.eventLoop)
         let channel = try await ServerBootstrap(group: self.eventLoop)
+            .serverChannelInitializer { channel in
+                // Without descriptors an accept fails at once, again and again: let there be a second between.
+                channel.eventLoop.makeCompletedFuture {
+                    try channel.pipeline.syncOperations.addHandler(
+                        AcceptBackoffHandler(shouldForwardIOErrorCaught: false))
+                }
+            }
             .childChannelOption(.autoRead, value: false)
             .childChannelOption(.allowRemoteHalfClosure, value: true)
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
+                    guard connections.value.add(channel, limit: Self.connectionCount) else {
+                        metrics.statusConnections.increment()
+                        throw ChannelError.operationUnsupported
+                    }
+                    channel.closeFuture.assumeIsolated().whenComplete { _ in connections.value.remove(channel) }
                     try channel.pipeline.syncOperations.addHandler(StatusServerHandler(services: services))
                 }
             }

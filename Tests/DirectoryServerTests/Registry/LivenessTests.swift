@@ -59,6 +59,20 @@ struct LivenessTests {
         #expect(network.isListed(0))
     }
 
+    @Test("heartbeats of a router that cannot be reached cause a probe a second, and no more") func doubts() throws {
+        var network = try Network(5)
+        for _ in 0..<3 { network.beatAndAdvance([1, 2, 3, 4]) }
+        for round in 0..<3 as Range<UInt64> {
+            guard case .acknowledgeAndProbe(let probe) = network.test.beat(network.connections[0], 100 + 10 * round)
+            else { throw TestFailure("no probe") }
+            #expect(network.test.finish(probe, .unreachable) == .none)
+            #expect(network.test.beat(network.connections[0], 101 + 10 * round) == .acknowledge)
+            network.test.advance(999)
+            #expect(network.test.beat(network.connections[0], 102 + 10 * round) == .acknowledge)
+            network.test.advance(1)
+        }
+    }
+
     @Test("the counter must rise on one connection, and starts anew on the next") func counter() throws {
         var test = TestRegistry()
         let router = TestRouter()

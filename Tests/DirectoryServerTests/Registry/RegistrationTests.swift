@@ -169,6 +169,21 @@ struct RegistrationTests {
         _ = try test.list(first, sequence: 2)
     }
 
+    @Test("probes so many newcomers at once and no more; known routers do not count") func newcomers() throws {
+        var test = TestRegistry({ $0.newcomerCount = 2 })
+        let known = TestRouter()
+        _ = try test.list(known)
+        let (_, probe) = try test.register(TestRouter())
+        _ = try test.register(TestRouter())
+        #expect(test.decision(TestRouter()) == .refuse(.tooManyNewcomers))
+        let again = try test.register(known, sequence: 2)
+        #expect(!again.probe.isNewcomer)
+        #expect(probe.isNewcomer)
+        _ = test.finish(probe)
+        _ = try test.register(TestRouter())
+        #expect(test.decision(TestRouter()) == .refuse(.tooManyNewcomers))
+    }
+
     @Test("forgets routers that were away for a month") func pruning() throws {
         var test = TestRegistry({ $0.forgetAfterSeconds = 100 })
         let (gone, kept) = (TestRouter(), TestRouter())

@@ -265,17 +265,81 @@ struct DirectoryServerTests {
             guard case .refused(.busy, _) = refused else { throw TestFailure("\(String(describing: refused))") }
         }
     }
-}
 
-@Suite("Connection ledger")
-struct ConnectionLedgerTests {
-    @Test("holds to both limits, and has room again after a release") func limits() {
-        var limits = ConnectionLimits()
-        limits.total = 3
-        limits.perAddress = 2
-        var ledger = ConnectionLedger(limits: limits)
-        #expect(["a", "a", "a", "b", "c"].map { ledger.admit($0) } == [true, true, false, true, false])
-        ledger.release("a")
-        #expect(["c"].map { ledger.admit($0) } == [true])
+    @Test("requests of one address come from one bucket, over however many connections") func addressRequests()
+        async throws
+    {
+        try await TestDirectory.with(change: {
+            $0.connectionLimits.addressRequestsPerSecond = 0
+            $0.connectionLimits.addressRequestBurst = 3
+        }) { directory in
+            let first = try await directory.connect()
+            let second = try await directory.connect()
+            for connection in [first, second, first] { _ = try await connection.ticket(commitment: .zero) }
+            let refused = await #expect(throws: DirectoryConnectionError.self) {
+                try await second.ticket(commitment: .zero)
+            }
+            guard case .refused(.busy, _) = refused else { throw TestFailure("\(String(describing: refused))") }
+            await first.close()
+        }
+    }
+
+    @Test("registrations of one address come at a rate, whichever router they are for") func registrationRate()
+        async throws
+    {
+        try await TestDirectory.with(change: {
+            $0.connectionLimits.registrationsPerSecond = 0
+            $0.connectionLimits.registrationBurst = 2
+        }) { directory in
+            var codes: [DirectoryErrorCode?] = []
+            for _ in 0..<3 {
+                let router = TestRouter()
+                let connection = try await directory.connect(try LinkCredentials(linkKey: router.linkKey))
+                let refused = await #expect(throws: DirectoryConnectionError.self) {
+                    // Not on the public Internet, and not loopback: refused without a probe, until the bucket is empty.
+                    var elsewhere = router
+                    elsewhere.address = Endpoint(address: .v4(0x0A00_0001), port: 9001)
+                    _ = try await connection.register(
+                        try elsewhere.descriptor(published: TestDirectory.unixSeconds))
+                }
+                codes.append(refused.flatMap(Self.code))
+            }
+            #expect(codes == [.addressNotPublic, .addressNotPublic, .busy])
+        }
+    }
+
+    private static func code(_ error: DirectoryConnectionError) -> DirectoryErrorCode? {
+        if case .refused(let code, _) = error { code } else { nil }
+    }
+
+    @Test("new connections of one address come at a rate") func connectRate() async throws {
+        try await TestDirectory.with(change: {
+            $0.connectionLimits.connectsPerSecond = 0
+            $0.connectionLimits.connectBurst = 2
+        }) { directory in
+            for _ in 0..<2 { try await directory.connect().close() }
+            _ = await #expect(throws: DirectoryConnectionError.self) { try await directory.connect() }
+        }
+    }
+
+    @Test("silent connections of one address are so many and no more") func halfOpen() async throws {
+        try await TestDirectory.with(change: { $0.connectionLimits.halfOpenPerAddress = 2 }) { directory in
+            let group = MultiThreadedEventLoopGroup.singleton
+            func connect() async throws -> any Channel {
+                try await ClientBootstrap(group: group).connect(host: "127.0.0.1", port: Int(directory.port)).get()
+            }
+            let silent = [try await connect(), try await connect()]
+            // One past the limit: closed without a word.
+            try await connect().closeFuture.get()
+            _ = await #expect(throws: DirectoryConnectionError.self) { try await directory.connect() }
+            for channel in silent { try await channel.close().get() }
+            var connection: DirectoryConnection?
+            for _ in 0..<200 where connection == nil {
+                connection = try? await directory.connect()
+                if connection == nil { try await Task.sleep(for: .milliseconds(20)) }
+            }
+            _ = try await #require(connection).consensus(newerThan: 0)
+            await connection?.close()
+        }
     }
 }

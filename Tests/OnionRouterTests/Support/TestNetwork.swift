@@ -11,9 +11,10 @@ import Testing
 enum TestNetwork {
     /// A view with one OR that listens at `nodes`.
     static func view(
-        allowLoopback: Bool = false, nodes: [String] = [], connectMilliseconds: Int = 5000
+        allowLoopback: Bool = false, nodes: [String] = [], connectMilliseconds: Int = 5000,
+        parameters: NetworkParameters = NetworkParameters()
     ) throws -> NetworkView {
-        var parameters = NetworkParameters()
+        var parameters = parameters
         if allowLoopback { try parameters.set(.allowLoopback, to: 1) }
         try parameters.set(.exitConnectTimeout, to: connectMilliseconds)
         let key = Ed25519PrivateKey()

@@ -1,0 +1,26 @@
+import CoreMetrics
+
+/// The directory server's counters: totals alone.
+struct ServerMetrics: Sendable {
+    let registrations = Counter(label: "directory.registrations.accepted")
+    let consensuses = Counter(label: "directory.consensuses.published")
+    private let limits = Dictionary(
+        uniqueKeysWithValues: ServerLimit.allCases.map { ($0, Counter(label: "directory.limit.\($0.rawValue)")) })
+
+    /// A limit has kept somebody from something.
+    func reached(_ limit: ServerLimit) { self.limits[limit]?.increment() }
+}
+
+/// The limits of a directory server that count when they bite; <doc:Limits> says what each does.
+enum ServerLimit: String, CaseIterable, Sendable {
+    case connections
+    case connectionsPerAddress = "connections-per-address"
+    case halfOpenPerAddress = "half-open-per-address"
+    case connectsPerAddress = "connects-per-address"
+    case requestsPerConnection = "requests-per-connection"
+    case requestsPerAddress = "requests-per-address"
+    case registrationsPerAddress = "registrations-per-address"
+    case newcomers
+    case registry
+    case answerBytes = "answer-bytes"
+}
