@@ -29,7 +29,10 @@ struct WatchedConnection {
         let channel = EmbeddedChannel(loop: loop)
         let collector = Collector()
         do {
-            try channel.pipeline.syncOperations.addHandlers([DirectoryFrameHandler(peer: PeerKey()), collector])
+            try channel.pipeline.syncOperations.addHandlers([
+                DirectoryFrameHandler(peer: PeerKey(), answers: AnswerBudget(limit: 1 << 20, metrics: ServerMetrics())),
+                collector,
+            ])
             try channel.connect(to: SocketAddress(ipAddress: "127.0.0.1", port: 1)).wait()
         } catch { preconditionFailure("no connection: \(error)") }
         var fed = ByteBuffer()

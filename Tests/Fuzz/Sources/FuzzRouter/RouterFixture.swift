@@ -28,6 +28,7 @@ struct RouterFixture: Sendable {
     /// The network, and the same without the second neighbour.
     let views: [NetworkView]
     let transport: LinkTransport
+    let metrics = RouterMetrics()
     /// Looks nothing up, and says so at once.
     let resolver: Resolver
 
@@ -92,10 +93,13 @@ struct RouterFixture: Sendable {
             identity: self.identity, group: eventLoop,
             handshakes: HandshakeService(
                 identity: self.identity, onionKeys: [self.onionKey], limits: self.views[0].handshakeLimits,
-                threadCount: 0),
+                threadCount: 0, metrics: self.metrics),
             connector: ExitConnector(
                 resolver: self.resolver, gate: ExitGate(policy: .rejectAll, ownAddresses: []),
                 directory: "directory.invalid", directoryPort: 9030),
-            transport: self.transport, view: self.views[0])
+            transport: self.transport,
+            admission: RouterAdmission(
+                view: self.views[0], directory: nil, descriptorCount: 1024, metrics: self.metrics),
+            metrics: self.metrics, view: self.views[0])
     }
 }
