@@ -154,7 +154,9 @@ let package = Package(
         .target(
             name: "ThorDaemon",
             dependencies: [
-                "CMalloc", "OnionAddress", "OnionCrypto", argumentParser, lifecycle, logging, nioCore, unixSignals,
+                "CMalloc", "OnionAddress", "OnionCrypto", argumentParser, lifecycle, logging, nioConcurrencyHelpers,
+                nioCore,
+                unixSignals,
             ],
             swiftSettings: houseRules),
 
@@ -262,7 +264,9 @@ let package = Package(
             ],
             swiftSettings: houseRules),
         .testTarget(
-            name: "ThorDaemonTests", dependencies: ["ThorDaemon", lifecycle, logging], swiftSettings: houseRules),
+            name: "ThorDaemonTests",
+            dependencies: ["OnionCrypto", "ThorDaemon", lifecycle, logging, nioCore, nioPosix],
+            swiftSettings: houseRules),
         .testTarget(
             name: "ConfinementTests", dependencies: ["Confinement", nioCore, nioPosix], swiftSettings: houseRules),
         .testTarget(name: "ThorChatTests", dependencies: ["ThorChat", "ThorDaemon"], swiftSettings: houseRules),

@@ -58,17 +58,21 @@ struct ThorDirectory: AsyncParsableCommand {
             let directoryKey = try KeyLoading.privateKey(self.keyFile)
             let state = try StateDirectory(path: self.state, role: "directory")
             let logger = self.daemon.bootstrapLogging(label: "thor-directory")
+            let watchdog = Watchdog()
+            let group = MultiThreadedEventLoopGroup.singleton
+            watchdog.watch(Array(group.makeIterator()))
             let server = try DirectoryServer(
                 configuration: DirectoryServer.Configuration(
                     host: self.listen.host, port: self.listen.port ?? 9030, directoryKey: directoryKey,
                     linkKey: try KeyLoading.ownKey(state.file("link.key")), routers: routers, parameters: parameters,
                     databasePath: state.file("registry.sqlite")),
-                group: MultiThreadedEventLoopGroup.singleton, logger: logger
+                group: group, logger: logger, onTick: watchdog.part()
             ) { address in
                 StandardOutput.listening("\(HostPort(address))")
                 StandardOutput.ready()
+                ServiceManager.ofProcess.ready("listening on \(HostPort(address))")
             }
-            try await Daemon.serve([server], state: state, options: self.daemon, logger: logger)
+            try await Daemon.serve([server], state: state, watchdog: watchdog, options: self.daemon, logger: logger)
         }
     }
 

@@ -116,6 +116,7 @@ struct ThorRouter: AsyncParsableCommand {
             let identityKey = try KeyLoading.privateKey(self.keyFile)
             let state = try StateDirectory(path: self.state, role: "router")
             let logger = self.daemon.bootstrapLogging(label: "thor-router")
+            let watchdog = Watchdog()
             let router = OnionRouter(
                 configuration: RouterConfiguration(
                     directoryHost: self.directory.host, directoryPort: self.directory.port ?? Self.directoryPort,
@@ -124,9 +125,16 @@ struct ThorRouter: AsyncParsableCommand {
                     contact: self.contact, family: options.family, bandwidthRate: self.bandwidthRate,
                     exitPolicy: options.exitPolicy, exitSource: options.exitSource, resolvers: options.resolvers,
                     stateDirectory: state.path, software: DaemonVersion.software),
-                logger: logger, onListening: { StandardOutput.listening("\($0)") },
-                onReady: { StandardOutput.ready() })
-            try await Daemon.serve([router], state: state, options: self.daemon, logger: logger)
+                logger: logger, onStart: { watchdog.watch($0) },
+                onListening: { address in
+                    StandardOutput.listening("\(address)")
+                    ServiceManager.ofProcess.status("listening on \(address); not yet in the consensus")
+                },
+                onReady: {
+                    StandardOutput.ready()
+                    ServiceManager.ofProcess.ready("in the consensus")
+                })
+            try await Daemon.serve([router], state: state, watchdog: watchdog, options: self.daemon, logger: logger)
         }
     }
 
