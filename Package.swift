@@ -295,6 +295,7 @@ let package = Package(
             exclude: ["FailCases", "Package.swift", "Sources/CFuzzer", "Sources/FuzzDriver", "run.sh"]
                 + fuzzPrograms.map { "Sources/\($0)/Main.swift" },
             sources: ["Replay"] + fuzzPrograms.map { "Sources/\($0)" }, swiftSettings: houseRules),
+        .testTarget(name: "DocumentationTests", swiftSettings: houseRules),
         .testTarget(
             name: "AttackTests",
             dependencies: [
