@@ -1,10 +1,5 @@
 internal import Foundation
-
-#if canImport(Glibc)
-    internal import Glibc
-#else
-    internal import Darwin
-#endif
+internal import Glibc
 
 /// Tells the service manager, if one started this program, how it fares: the protocol of sd_notify(3).
 ///
@@ -23,7 +18,7 @@ package final class ServiceManager: Sendable {
     /// - Parameter environment: `NOTIFY_SOCKET` is a path, or `@` and a name in Linux's abstract name space; `WATCHDOG_USEC`
     ///   counts only if `WATCHDOG_PID` is this process or not given.
     package init(environment: [String: String]) {
-        self.descriptor = environment["NOTIFY_SOCKET"].flatMap(Self.connect)
+        self.descriptor = environment["NOTIFY_SOCKET"].flatMap(Self.connected)
         let isWatched = environment["WATCHDOG_PID"].map { Int32($0) == getpid() } ?? true
         self.watchdogTime =
             isWatched
@@ -35,22 +30,22 @@ package final class ServiceManager: Sendable {
     }
 
     /// Say that the daemon now does what it is for.
-    package func ready(_ status: String) { self.send("READY=1\nSTATUS=\(Self.line(status))") }
+    package func ready(_ status: String) { self.tell("READY=1\nSTATUS=\(Self.line(status))") }
 
     /// Say in words what the daemon is doing.
-    package func status(_ text: String) { self.send("STATUS=\(Self.line(text))") }
+    package func status(_ text: String) { self.tell("STATUS=\(Self.line(text))") }
 
     /// Say that the daemon is ending.
-    func stopping() { self.send("STOPPING=1\nSTATUS=stopping") }
+    func stopping() { self.tell("STOPPING=1\nSTATUS=stopping") }
 
     /// Say that the daemon lives.
-    func watchdog() { self.send("WATCHDOG=1") }
+    func watchdog() { self.tell("WATCHDOG=1") }
 
-    private func send(_ message: String) {
+    private func tell(_ message: String) {
         guard let descriptor else { return }
         let bytes = Array(message.utf8)
         // Not waiting: an event loop that says something must not hang because the service manager does.
-        while Glibc.send(descriptor, bytes, bytes.count, Int32(MSG_DONTWAIT | MSG_NOSIGNAL)) < 0,
+        while send(descriptor, bytes, bytes.count, Int32(MSG_DONTWAIT | MSG_NOSIGNAL)) < 0,
             errno == EINTR
         {}
     }
@@ -60,7 +55,7 @@ package final class ServiceManager: Sendable {
         String(text.map { $0.isNewline ? " " : $0 })
     }
 
-    private static func connect(_ name: String) -> Int32? {
+    private static func connected(_ name: String) -> Int32? {
         var address = sockaddr_un()
         address.sun_family = sa_family_t(AF_UNIX)
         var bytes = Array(name.utf8)
@@ -75,7 +70,7 @@ package final class ServiceManager: Sendable {
         let descriptor = socket(AF_UNIX, Int32(SOCK_DGRAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
         guard descriptor >= 0 else { return nil }
         let result = withUnsafePointer(to: &address) { pointer in
-            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { Glibc.connect(descriptor, $0, length) }
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { connect(descriptor, $0, length) }
         }
         guard result == 0 else {
             close(descriptor)

@@ -58,6 +58,7 @@ struct ThorDirectory: AsyncParsableCommand {
             let directoryKey = try KeyLoading.privateKey(self.keyFile)
             let state = try StateDirectory(path: self.state, role: "directory")
             let logger = self.daemon.bootstrapLogging(label: "thor-directory")
+            LockedMemory.check(logger: logger)
             let watchdog = Watchdog()
             let group = MultiThreadedEventLoopGroup.singleton
             watchdog.watch(Array(group.makeIterator()))

@@ -116,6 +116,7 @@ struct ThorRouter: AsyncParsableCommand {
             let identityKey = try KeyLoading.privateKey(self.keyFile)
             let state = try StateDirectory(path: self.state, role: "router")
             let logger = self.daemon.bootstrapLogging(label: "thor-router")
+            LockedMemory.check(logger: logger)
             let watchdog = Watchdog()
             let router = OnionRouter(
                 configuration: RouterConfiguration(

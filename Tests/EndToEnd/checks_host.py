@@ -35,7 +35,7 @@ def _unit(role):
     return f"{UNITS}/thor-{role}.service"
 
 
-def _is_missing(*needed):
+def is_missing(*needed):
     """Say which of these programs, libraries or rights this machine does not have, if any."""
     for need in needed:
         if need == "root":
@@ -55,7 +55,7 @@ def _is_missing(*needed):
 
 def units(context):
     """The systemd units are sound, and their exposure is at most 2.0 each; so are the users that they name."""
-    if _is_missing("systemd-analyze"):
+    if is_missing("systemd-analyze"):
         return
     with tempfile.TemporaryDirectory() as folder:
         for role in ROLES:
@@ -278,7 +278,7 @@ print("done")
 
 def confined_network(context):
     """A whole network serves requests under its units' restrictions: no rights, a read-only machine, a system call filter."""
-    if _is_missing("root", "systemd-analyze", "libseccomp.so.2"):
+    if is_missing("root", "systemd-analyze", "libseccomp.so.2"):
         return
     network = ConfinedNetwork(context.executables, routers=3)
     try:
@@ -349,7 +349,7 @@ def _occurrences(pid, wanted):
 
 def keys_in_memory(context):
     """In a daemon's memory each long-term key is once, locked and never dumped, and the text of its file is nowhere."""
-    if _is_missing("root"):
+    if is_missing("root"):
         return
     network = OwnNetwork(context.executables, routers=3)
     try:
@@ -371,7 +371,8 @@ def keys_in_memory(context):
                 wanted[f"second half of {what}'s text"] = text[22:].encode()
             found = _occurrences(daemon.pid, wanted)
             for what in paths:
-                context.figure(f"{daemon.name}: copies of the {what} in memory", "1, locked",
+                wanted_copies = "the TLS library's beside" if what == "link key" else "1 locked"
+                context.figure(f"{daemon.name}: copies of the {what} in memory", wanted_copies,
                                ", ".join(f"{found[what].count(kind)} {kind}" for kind in sorted(set(found[what]))) or "none")
             texts = {what: where for what, where in found.items() if "text" in what and where}
             assert not texts, (daemon.name, texts)
@@ -381,6 +382,34 @@ def keys_in_memory(context):
                     assert found[what] == ["locked"], (daemon.name, what, found[what])
     finally:
         network.stop()
+
+
+def unlocked_keys(context):
+    """A daemon that may lock no memory says that its keys are not locked, and goes on."""
+    if is_missing("root", "setpriv", "prlimit"):
+        return
+    for limit, is_said in (("0", True), ("1048576", False)):
+        folder = f"{context.scratch}/locked-{limit}"
+        os.makedirs(folder)
+        key, log = f"{folder}/key", f"{folder}/log"
+        subprocess.run([f"{context.executables}/thor-keys", "generate", key], check=True, capture_output=True)
+        for path in (folder, key):
+            os.chown(path, USER, USER)
+        os.chmod(context.scratch, 0o711)
+        # The right to lock as much as one likes goes with root.
+        with open(log, "w") as file:
+            daemon = subprocess.Popen(
+                ["prlimit", f"--memlock={limit}", "setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups",
+                 f"{context.executables}/thor-directory", key, "--open-registration", "--listen", "127.0.0.1:0", "--state",
+                 f"{folder}/state"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=file, text=True)
+        try:
+            assert daemon.stdout.readline().startswith("listening"), open(log).read()
+            with open(log) as file:
+                said = file.read()
+            assert ("warning keys are not locked in memory" in said) == is_said, said
+        finally:
+            daemon.terminate()
+            daemon.wait(10)
 
 
 # What an operator does, as Operating has it, and facts about what came of it.
@@ -450,7 +479,7 @@ fact end
 
 def systemd_itself(context):
     """A systemd in namespaces starts, watches and stops the daemons by their units, set up as Operating says."""
-    if _is_missing("root", "unshare", "systemctl", "ip", "make", "curl"):
+    if is_missing("root", "unshare", "systemctl", "ip", "make", "curl"):
         return
     folder = f"{context.scratch}/systemd"
     os.makedirs(folder)
@@ -486,4 +515,4 @@ def systemd_itself(context):
     assert not wrong, "\n".join(wrong) + "\n" + said()[-5000:]
 
 
-CHECKS = [keys_in_memory, systemd_itself, units, service_manager, proxy_without_directory, confined_network]
+CHECKS = [keys_in_memory, unlocked_keys, systemd_itself, units, service_manager, proxy_without_directory, confined_network]

@@ -3,7 +3,6 @@
 import base64
 import ctypes
 import glob
-import http.client
 import ipaddress
 import os
 import re
@@ -16,7 +15,7 @@ import threading
 import time
 
 import socks
-from checks_host import _is_missing
+from checks_host import is_missing
 from network import Server, wait_for
 from servers import Chat
 
@@ -179,7 +178,8 @@ class Usage:
         return socks.receive(connection, 4)[1], connection
 
     def request(self, path=PATH):
-        return (f"POST /{path} HTTP/1.1\r\nHost: {NAME}\r\nX-Field: {FIELD}\r\nContent-Length: {len(SENT)}\r\n\r\n{SENT}").encode()
+        head = f"POST /{path} HTTP/1.1\r\nHost: {NAME}\r\nX-Field: {FIELD}\r\nContent-Length: {len(SENT)}\r\n\r\n"
+        return (head + SENT).encode()
 
     def fetch(self, host=NAME, path=PATH):
         code, connection = self.socks5(host, PORT)
@@ -207,7 +207,8 @@ class Usage:
         tunnel = self.raw(f"CONNECT {NAME}:{PORT} HTTP/1.1\r\nHost: {NAME}:{PORT}\r\nProxy-Authorization: Basic {token}\r\n\r\n"
                           .encode() + self.request())
         assert ANSWERED.encode() in tunnel, tunnel
-        forwarded = self.raw(f"GET http://{NAME}:{PORT}/{PATH} HTTP/1.1\r\nHost: {NAME}:{PORT}\r\nX-Field: {FIELD}\r\n\r\n".encode())
+        forwarded = self.raw(f"GET http://{NAME}:{PORT}/{PATH} HTTP/1.1\r\nHost: {NAME}:{PORT}\r\nX-Field: {FIELD}\r\n\r\n"
+                             .encode())
         assert ANSWERED.encode() in forwarded, forwarded
         for nonsense in (f"CONNECT {MALFORMED} HTTP/1.1\r\n\r\n", f"GET {MALFORMED} HTTP/9.9\r\n\r\n", f"\x16{MALFORMED}",
                          f"\x05\x01\x63{MALFORMED}", f"\x04\x09{MALFORMED}", f"GET http://{MALFORMED}:x/ HTTP/1.1\r\n\r\n",
@@ -350,13 +351,26 @@ def _apart(action):
 
 def no_trace(context):
     """A day's use, and every failure, leave no address, name, key or content behind: logs, state, status and all else."""
-    if _is_missing("root", "ip"):
+    if is_missing("root", "ip"):
         return
     _apart(lambda: _no_trace(context))
 
 
+def _check_search(patterns):
+    """Each way of writing something down is found, with other things round it."""
+    packed = ipaddress.IPv4Address(PROGRAM).packed
+    for written in (NAME.upper(), NAME.encode().hex(), f"{PROGRAM}:1", f"x:{PORT}\n", packed.hex(),
+                    *(base64.b64encode(b"?" * count + NAME.encode() + b"!") for count in range(3)),
+                    *(base64.urlsafe_b64encode(b"?" * count + USER.encode() + b"!") for count in range(3)),
+                    b"\xff" + packed + b"\0", b"\xff" + packed[::-1] + b"\0"):
+        data = written if isinstance(written, bytes) else written.encode()
+        assert search({"here": b"before " + data + b" after"}, patterns), written
+    assert not search({"here": b"example.com 127.0.0.1:1080 173170 2026-11-23T12:00:00Z"}, patterns)
+
+
 def _no_trace(context):
     patterns = needles()
+    _check_search(patterns)
     # What shows addresses at the level that shows them is found: so the search would find it elsewhere.
     loud = World(context, "loud", ["--log-level", "debug", "--testing.log-addresses"])
     try:
@@ -387,8 +401,8 @@ def _no_trace(context):
 
 
 def who_knows_whom(context):
-    """Nobody in a circuit has a connection with both ends: of user and destination, guard and exit know one each, the middle none."""
-    if _is_missing("root", "ip"):
+    """Nobody in a circuit has a connection with both ends: the guard has one with the user, the exit with the destination."""
+    if is_missing("root", "ip"):
         return
     _apart(lambda: _who_knows_whom(context))
 
@@ -440,7 +454,7 @@ def _who_knows_whom(context):
 
 def no_trace_of_crash(context):
     """A daemon that crashes leaves no core file and prints nothing of its memory."""
-    if _is_missing("root", "ip"):
+    if is_missing("root", "ip"):
         return
     _apart(lambda: _no_trace_of_crash(context))
 

@@ -6,9 +6,9 @@
 Reads the unit's [Service] section and does for each directive what systemd.exec(5) says that it does; one that it does not
 know is an error, so that the unit cannot grow past what is tested. Needs root, Linux and libseccomp.
 
-`--network` is what the command may see of /tmp, read-only; `--state`, within it, is its state directory; `--credential` is given to it
-as LoadCredential does: a copy on a file system of its own, opened to the user by an access list, and the argument that named
-it names the copy.
+`--network` is what the command may see of /tmp, read-only; `--state`, within it, is its state directory. `--credential` is
+given to it as LoadCredential does: a copy on a file system of its own, opened to the user by an access list, and the argument
+that named it names the copy.
 """
 
 import argparse
@@ -260,7 +260,7 @@ def confine(directives, options):
                  "StateDirectoryMode", "TimeoutStartSec", "TimeoutStopSec", "WatchdogSec", "Restart", "RestartSec",
                  "RestartPreventExitStatus", "TasksMax", "MemorySwapMax"):
         directives.pop(name, None)
-    # The process is the first with a namespace and a keyring of its own; control groups and devices' access lists are systemd's.
+    # Keyrings, control groups with their lists of devices, and cleaning up afterwards are left to systemd.
     for name in ("KeyringMode", "RemoveIPC", "DevicePolicy", "PrivateMounts"):
         directives.pop(name)
 
@@ -277,8 +277,9 @@ def confine(directives, options):
     expect("ProtectHostname", "yes")
     expect("PrivateUsers", "yes")
     mask = int(directives.pop("UMask")[0], 8)
-    for name, value in (("ProtectSystem", "strict"), ("ProtectHome", "yes"), ("PrivateTmp", "yes"), ("PrivateDevices", "yes"), ("ProtectProc", "invisible"),
-                        ("ProcSubset", "pid"), ("ProtectControlGroups", "yes"), ("ProtectKernelLogs", "yes"),
+    for name, value in (("ProtectSystem", "strict"), ("ProtectHome", "yes"), ("PrivateTmp", "yes"), ("PrivateDevices", "yes"),
+                        ("ProtectProc", "invisible"), ("ProcSubset", "pid"), ("ProtectControlGroups", "yes"),
+                        ("ProtectKernelLogs", "yes"),
                         ("ProtectKernelModules", "yes"), ("ProtectKernelTunables", "yes"), ("ProtectClock", "yes")):
         expect(name, value)
     for name in ("LimitCORE", "LimitNOFILE", "LimitMEMLOCK"):

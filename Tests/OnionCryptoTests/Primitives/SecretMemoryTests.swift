@@ -21,14 +21,6 @@ struct SecretMemoryTests {
         return []
     }
 
-    /// Read this process's memory as another would, wherever it is mapped.
-    private static func read(_ address: UInt, _ count: Int) throws -> Data {
-        let memory = try FileHandle(forReadingFrom: URL(fileURLWithPath: "/proc/self/mem"))
-        defer { try? memory.close() }
-        try memory.seek(toOffset: UInt64(address))
-        return try memory.read(upToCount: count) ?? Data()
-    }
-
     private static func address(_ memory: SecretMemory) -> UInt {
         memory.withBytes { UInt(bitPattern: $0.baseAddress) }
     }
@@ -59,8 +51,8 @@ struct SecretMemoryTests {
             $0.copyBytes(from: secret)
         }
         let address = try Self.address(#require(memory))
-        #expect(try Self.read(address, 512).range(of: middle) != nil)
+        #expect(try ProcessMemory.read(address, 512).range(of: middle) != nil)
         memory = nil
-        #expect((try? Self.read(address, 512))?.range(of: middle) == nil)
+        #expect((try? ProcessMemory.read(address, 512))?.range(of: middle) == nil)
     }
 }
