@@ -477,6 +477,32 @@ fact end
 """
 
 
+class ControlGroup:
+    """A control group below ours, in which a systemd may make its own; gone afterwards with all that it made."""
+
+    def __init__(self):
+        with open("/proc/mounts") as file:
+            root = next(words[1] for words in map(str.split, file) if words[2] == "cgroup2")
+        with open("/proc/self/cgroup") as file:
+            own = next(line[3:].strip() for line in file if line.startswith("0::"))
+        self.path = f"{root}/{own}/thor-machine-{os.getpid()}"
+        os.mkdir(self.path)
+
+    def enter(self):
+        with open(f"{self.path}/cgroup.procs", "w") as file:
+            file.write(str(os.getpid()))
+
+    def remove(self):
+        def is_gone():
+            for folder, _, _ in os.walk(self.path, topdown=False):
+                try:
+                    os.rmdir(folder)
+                except OSError:
+                    return False
+            return True
+        assert wait_for(is_gone, 10), f"{self.path} is still in use"
+
+
 def systemd_itself(context):
     """A systemd in namespaces starts, watches and stops the daemons by their units, set up as Operating says."""
     if is_missing("root", "unshare", "systemctl", "ip", "make", "curl"):
@@ -486,10 +512,15 @@ def systemd_itself(context):
     with open(f"{folder}/trial", "w") as file:
         file.write(TRIAL)
     output = f"{folder}/output"
+    try:
+        group = ControlGroup()
+    except (OSError, StopIteration):
+        print("    left out: needs a control group (cgroup2) to make others in", flush=True)
+        return
     machine = subprocess.Popen(
         ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--uts", "--ipc", "--net", "--cgroup", sys.executable,
          f"{HERE}/machine.py", context.executables, folder], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True)
+        stderr=subprocess.STDOUT, text=True, preexec_fn=group.enter)
     try:
         def said():
             return open(output).read() if os.path.exists(output) else ""
@@ -497,6 +528,7 @@ def systemd_itself(context):
     finally:
         machine.kill()
         refused = machine.communicate()[0]
+        group.remove()
     if not said():
         # A container may forbid all of this.
         print(f"    left out: no systemd can be started here: {refused.strip()[-300:]}", flush=True)
