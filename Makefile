@@ -5,15 +5,19 @@
 # make fuzz     feed every decoder and state machine 100,000 inputs
 # make timing   look for secrets in the time that code takes
 # make bench    compare speed with C Tor and an ssh chain, on this machine
-# make install  put the programs into PREFIX/bin (default /usr/local)
+# make install  put the programs into PREFIX/bin (default /usr/local), and what systemd needs to run them
 
 SHELL := /bin/bash
 PREFIX ?= /usr/local
+# Where systemd looks for units and users; where the daemons' options and keys are.
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
+CONFDIR := /etc/thor
 
 # What building needs, and what the tests need besides.
 BUILD_PACKAGES := libsodium-dev libsqlite3-dev libc-ares-dev pkg-config
 BENCH_PACKAGES := tor openssh-client openssh-server microsocks iproute2 python3 gcc libc6-dev
-TEST_PACKAGES := curl openssl procps python3 python3-venv
+TEST_PACKAGES := curl openssl procps python3 python3-venv iproute2
 PROGRAM_PACKAGES := curl wget git openssh-client openssh-server rsync nginx-light netcat-openbsd ncat socat connect-proxy \
 	proxychains4 torsocks tor default-jre-headless chromium iproute2 util-linux
 PROGRAM_MODULES := openai 'httpx[socks,http2]' requests PySocks aiohttp aiohttp_socks python-socks websockets
@@ -21,7 +25,7 @@ CHECKED := --explicit-target-dependency-import-check error
 PYTHON := .build/python/bin/python3
 SOURCES := Package.swift Sources Tests Benchmarks/Package.swift Benchmarks/Sources
 
-.PHONY: demo build test test-swift test-end-to-end test-full test-programs bench bench-parts check timing fuzz format lint docs install packages test-packages clean
+.PHONY: demo build test test-swift test-end-to-end test-full test-programs bench bench-parts check timing fuzz format lint docs install install-programs install-units packages test-packages clean
 
 demo: build
 	@exec .build/release/thor-testnet
@@ -99,10 +103,28 @@ docs:
 	docc convert Docs/Onion.docc --warnings-as-errors --fallback-display-name Onion \
 		--fallback-bundle-identifier org.thor.onion --output-path .build/docs
 
-install: build
-	install -d $(PREFIX)/bin
+# DESTDIR is put before every path, for who makes a package.
+install: install-programs install-units
+	@echo
+	@echo "Installed. What next:"
+	@echo "    sudo systemd-sysusers; sudo systemctl daemon-reload"
+	@echo "    then the directory server, a router or the proxy: Docs/Onion.docc/Operating.md, \"With systemd\""
+	@echo "    (a file of options for each is in $(CONFDIR))"
+
+install-programs: build
+	install -d $(DESTDIR)$(PREFIX)/bin
 	install -s -m 755 $(addprefix .build/release/,thor-keys thor-directory thor-router thor-proxy thor-testnet thor-chatgpt) \
-		$(PREFIX)/bin
+		$(DESTDIR)$(PREFIX)/bin
+
+# A file of options that is there stays as it is.
+install-units:
+	install -d $(DESTDIR)$(UNITDIR) $(DESTDIR)$(SYSUSERSDIR) $(DESTDIR)$(CONFDIR)
+	for unit in directory router proxy; do \
+		sed 's|/usr/local/bin|$(PREFIX)/bin|' systemd/thor-$$unit.service > $(DESTDIR)$(UNITDIR)/thor-$$unit.service && \
+		{ test -e $(DESTDIR)$(CONFDIR)/$$unit.conf || \
+			install -m 644 systemd/$$unit.conf $(DESTDIR)$(CONFDIR)/$$unit.conf; } || exit 1; \
+	done
+	install -m 644 systemd/thor.sysusers $(DESTDIR)$(SYSUSERSDIR)/thor.conf
 
 clean:
 	rm -rf .build .build-thread .build-address Tests/Fuzz/.build Benchmarks/.build

@@ -269,7 +269,10 @@ let package = Package(
             ],
             swiftSettings: houseRules),
         .testTarget(
-            name: "ThorDaemonTests", dependencies: ["ThorDaemon", lifecycle, logging, metrics, nioConcurrencyHelpers],
+            name: "ThorDaemonTests",
+            dependencies: [
+                "OnionCrypto", "ThorDaemon", lifecycle, logging, metrics, nioConcurrencyHelpers, nioCore, nioPosix,
+            ],
             swiftSettings: houseRules),
         .testTarget(
             name: "ConfinementTests", dependencies: ["Confinement", nioCore, nioPosix], swiftSettings: houseRules),
@@ -303,6 +306,7 @@ let package = Package(
             ]
                 + fuzzPrograms.map { "Sources/\($0)/Main.swift" },
             sources: ["Replay"] + fuzzPrograms.map { "Sources/\($0)" }, swiftSettings: houseRules),
+        .testTarget(name: "DocumentationTests", swiftSettings: houseRules),
         .testTarget(
             name: "AttackTests",
             dependencies: [

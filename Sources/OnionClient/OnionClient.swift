@@ -60,7 +60,12 @@ public final class OnionClient: Service {
         }.get()
         var failure: (any Error)?
         do {
-            try await cancelWhenGracefulShutdown { try await directory.run() }
+            try await withTaskCancellationOrGracefulShutdownHandler {
+                try await cancelWhenGracefulShutdown { try await directory.run() }
+            } onCancelOrGracefulShutdown: {
+                // At once: the directory may be waiting for a circuit that does not come.
+                loop.execute { core.value.shutDown() }
+            }
         } catch is CancellationError {
             // The end that was asked for.
         } catch {

@@ -40,16 +40,20 @@ package enum Daemon {
 
     /// Run services until one ends, SIGTERM or SIGINT comes, or the parent is gone; stop them in reverse order.
     ///
-    /// - Parameter state: kept locked until all have ended.
+    /// - Parameters:
+    ///   - state: kept locked until all have ended.
+    ///   - watchdog: what the service manager hears of the daemon's life.
     /// - Throws: what the first failing service threw.
     package static func serve(
-        _ services: [any Service], state: StateDirectory? = nil, options: DaemonOptions, logger: Logger
+        _ services: [any Service], state: StateDirectory? = nil, watchdog: Watchdog, options: DaemonOptions,
+        logger: Logger
     ) async throws {
         defer { withExtendedLifetime(state) {} }
         FileDescriptorLimit.raise()
         var services = services
         services.append(MemoryReturn())
         services.append(TotalsReport(logger: logger))
+        services.append(watchdog)
         if options.exitsWithParent { services.append(ParentWatch()) }
         services.append(ShutdownDeadline(seconds: Self.shutdownSeconds))
         var quiet = logger
@@ -67,12 +71,14 @@ package enum Daemon {
     }
 
     private static func report(_ name: String, _ error: OperatorError) -> ExitCode {
+        ServiceManager.ofProcess.status("\(error)")
         writeWhole("\(name): \(error)\n", to: STDERR_FILENO)
         return ExitCode(error.status.rawValue)
     }
 }
 
-/// Ends the process when a clean stop takes too long. Last in the group, so first to hear of the shutdown.
+/// Tells the service manager of the shutdown, and ends the process when a clean stop takes too long. Last in the group, so
+/// first to hear of it.
 struct ShutdownDeadline: Service, CustomStringConvertible {
     let seconds: Int
 
@@ -80,6 +86,7 @@ struct ShutdownDeadline: Service, CustomStringConvertible {
 
     func run() async throws {
         try? await gracefulShutdown()
+        ServiceManager.ofProcess.stopping()
         let seconds = UInt32(clamping: self.seconds)
         // A thread, because the concurrency pool may be what is stuck.
         Thread.detachNewThread {

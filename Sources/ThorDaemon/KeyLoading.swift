@@ -1,3 +1,4 @@
+internal import Foundation
 package import OnionCrypto
 
 #if canImport(Glibc)
@@ -11,10 +12,32 @@ package enum KeyLoading {
     /// Read a private key, asking for its passphrase on the terminal if it has one.
     package static func privateKey(_ path: String) throws(OperatorError) -> Ed25519PrivateKey {
         do {
-            return try KeyFile.readPrivate(path) { try Passphrase.ask("Passphrase of \(path): ") }
+            return try KeyFile.readPrivate(path, ownerOnly: !Self.isCredential(path)) {
+                try Passphrase.ask("Passphrase of \(path): ")
+            }
         } catch {
             throw error.operatorError
         }
+    }
+
+    /// Read the passphrase or password in a file.
+    package static func passphrase(_ path: String) throws(OperatorError) -> [UInt8] {
+        do {
+            return try KeyFile.readPassphrase(path, ownerOnly: !Self.isCredential(path))
+        } catch {
+            throw error.operatorError
+        }
+    }
+
+    /// Whether systemd has put a file there for this service alone (LoadCredential).
+    ///
+    /// It can be opened by the service's user only, by an access list; the mode of such a file reads as if a group could.
+    static func isCredential(
+        _ path: String, environment: [String: String] = ProcessInfo.processInfo.environment
+    ) -> Bool {
+        guard let directory = environment["CREDENTIALS_DIRECTORY"], directory.hasPrefix("/") else { return false }
+        return URL(fileURLWithPath: path).deletingLastPathComponent().standardizedFileURL.path
+            == URL(fileURLWithPath: directory).standardizedFileURL.path
     }
 
     package static func publicKey(_ path: String) throws(OperatorError) -> Ed25519PublicKey {
@@ -80,6 +103,8 @@ package enum Passphrase {
         writeWhole(prompt, to: terminal)
         defer { writeWhole("\n", to: terminal) }
         var typed: [UInt8] = []
+        // Growing would leave copies behind.
+        typed.reserveCapacity(1024)
         var byte: UInt8 = 0
         while typed.count < 1024, read(terminal, &byte, 1) == 1, byte != UInt8(ascii: "\n") { typed.append(byte) }
         return typed

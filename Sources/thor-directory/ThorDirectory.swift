@@ -58,6 +58,10 @@ struct ThorDirectory: AsyncParsableCommand {
             let directoryKey = try KeyLoading.privateKey(self.keyFile)
             let state = try StateDirectory(path: self.state, role: "directory")
             let logger = self.daemon.bootstrapLogging(label: "thor-directory")
+            LockedMemory.check(logger: logger)
+            let watchdog = Watchdog()
+            let group = MultiThreadedEventLoopGroup.singleton
+            watchdog.watch(Array(group.makeIterator()))
             var configuration = DirectoryServer.Configuration(
                 host: self.listen.host, port: self.listen.port ?? 9030, directoryKey: directoryKey,
                 linkKey: try KeyLoading.ownKey(state.file("link.key")), routers: routers, parameters: parameters,
@@ -65,12 +69,13 @@ struct ThorDirectory: AsyncParsableCommand {
             configuration.connectionLimits.total = FileDescriptorLimit.connections(
                 upTo: configuration.connectionLimits.total)
             let server = try DirectoryServer(
-                configuration: configuration, group: MultiThreadedEventLoopGroup.singleton, logger: logger
+                configuration: configuration, group: group, logger: logger, onTick: watchdog.part()
             ) { address in
                 StandardOutput.listening("\(HostPort(address))")
                 StandardOutput.ready()
+                ServiceManager.ofProcess.ready("listening on \(HostPort(address))")
             }
-            try await Daemon.serve([server], state: state, options: self.daemon, logger: logger)
+            try await Daemon.serve([server], state: state, watchdog: watchdog, options: self.daemon, logger: logger)
         }
     }
 

@@ -2,7 +2,8 @@ import OnionClient
 import ServiceLifecycle
 import ThorDaemon
 
-/// Tells on standard output how the start goes on: `NN% text` lines, and `ready` at the first open circuit.
+/// Tells on standard output, and to the service manager, how the start goes on: `NN% text` lines, and `ready` at the first
+/// open circuit.
 struct ProgressReport: Service, CustomStringConvertible {
     let progress: AsyncStream<ClientProgress>
 
@@ -15,6 +16,9 @@ struct ProgressReport: Service, CustomStringConvertible {
             if progress.isReady, !wasReady {
                 wasReady = true
                 StandardOutput.ready()
+                ServiceManager.ofProcess.ready("ready")
+            } else {
+                ServiceManager.ofProcess.status("\(progress.percent)% \(progress.text)")
             }
         }
         // A service that returns ends the daemon, and there may just be no more to tell.

@@ -98,6 +98,8 @@ struct Serve: AsyncParsableCommand {
                 configuration: configuration,
                 group: group, logger: logger,
                 onAlarm: { alarm in logger.log(level: alarm.isAttack ? .critical : .error, "\(alarm)") })
+            let watchdog = Watchdog()
+            watchdog.watch([client.eventLoop])
             let proxy = ProxyServer(
                 configuration: server, client: client, logger: logger,
                 onListening: { StandardOutput.listening("\($0)") })
@@ -113,7 +115,7 @@ struct Serve: AsyncParsableCommand {
                     HangupWatch(client: client),
                     proxy,
                 ],
-                options: self.options, logger: logger)
+                watchdog: watchdog, options: self.options, logger: logger)
             try await group.shutdownGracefully()
             // The lock is held until here.
             withExtendedLifetime(state) {}
@@ -121,7 +123,7 @@ struct Serve: AsyncParsableCommand {
     }
 
     private func serverConfiguration() throws -> ProxyServer.Configuration {
-        let access = try self.passwordFile.map { ProxyAccess.password(try KeyFile.readPassphrase($0)) } ?? .open
+        let access = try self.passwordFile.map { ProxyAccess.password(try KeyLoading.passphrase($0)) } ?? .open
         var policy = ProxyPolicy()
         policy.isolatesDestinations = self.isolateDestination
         policy.refusesAddresses = self.refuseAddresses

@@ -116,6 +116,8 @@ struct ThorRouter: AsyncParsableCommand {
             let identityKey = try KeyLoading.privateKey(self.keyFile)
             let state = try StateDirectory(path: self.state, role: "router")
             let logger = self.daemon.bootstrapLogging(label: "thor-router")
+            LockedMemory.check(logger: logger)
+            let watchdog = Watchdog()
             var configuration = RouterConfiguration(
                 directoryHost: self.directory.host, directoryPort: self.directory.port ?? Self.directoryPort,
                 directoryKey: directoryKey, identityKey: identityKey, listen: options.listen,
@@ -125,10 +127,16 @@ struct ThorRouter: AsyncParsableCommand {
                 stateDirectory: state.path, software: DaemonVersion.software)
             configuration.descriptorCount = FileDescriptorLimit.raise()
             let router = OnionRouter(
-                configuration: configuration, logger: logger,
-                onListening: { StandardOutput.listening("\($0)") },
-                onReady: { StandardOutput.ready() })
-            try await Daemon.serve([router], state: state, options: self.daemon, logger: logger)
+                configuration: configuration, logger: logger, onStart: { watchdog.watch($0) },
+                onListening: { address in
+                    StandardOutput.listening("\(address)")
+                    ServiceManager.ofProcess.status("listening on \(address); not yet in the consensus")
+                },
+                onReady: {
+                    StandardOutput.ready()
+                    ServiceManager.ofProcess.ready("in the consensus")
+                })
+            try await Daemon.serve([router], state: state, watchdog: watchdog, options: self.daemon, logger: logger)
         }
     }
 

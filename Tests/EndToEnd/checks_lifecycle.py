@@ -5,9 +5,14 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 
-from network import Network, is_alive, wait_for
+from network import HERE, Network, is_alive, wait_for
+
+sys.path.append(f"{HERE}/../RealPrograms")
+
+from nodes import OwnNetwork  # noqa: E402, of the folder above
 
 
 def description(context):
@@ -73,6 +78,22 @@ def side_by_side(context):
         assert all(is_alive(pid) for pid in first.processes.values())
     finally:
         first.stop()
+
+
+def stops_when_cut_off(context):
+    """A proxy that waits for a circuit, to ask the directory for routers that live, still stops at once."""
+    network = OwnNetwork(context.executables, routers=3)
+    try:
+        for router in network.routers:
+            os.kill(router.pid, signal.SIGKILL)
+        # It asks ten seconds after it last did.
+        time.sleep(12)
+        started = time.monotonic()
+        network.proxy.process.terminate()
+        assert network.proxy.process.wait(10) == 0, network.proxy.said()
+        context.figure("cut off from all routers: told to end (SIGTERM)", "at once", f"{time.monotonic() - started:.1f} s")
+    finally:
+        network.stop()
 
 
 def start_errors(context):
@@ -184,4 +205,4 @@ def testnet_start_errors(context):
     assert not [name for name in os.listdir(context.scratch) if name.startswith("thor-testnet-")]
 
 
-CHECKS = [description, stops, one_daemon_dies, side_by_side, start_errors, testnet_start_errors]
+CHECKS = [description, stops, stops_when_cut_off, one_daemon_dies, side_by_side, start_errors, testnet_start_errors]

@@ -18,10 +18,12 @@ import traceback
 import checks_chat
 import checks_closing
 import checks_failure
+import checks_host
 import checks_lifecycle
 import checks_limits
 import checks_load
 import checks_proxy
+import checks_trace
 from network import Network, Server, descriptors, resident
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -72,7 +74,7 @@ def main():
     # Order matters: what only looks comes first, what breaks routers last, and each that needs a network of its own
     # runs beside the shared one.
     checks = (checks_lifecycle.CHECKS + checks_closing.CHECKS + checks_load.CHECKS + checks_limits.CHECKS
-              + checks_chat.CHECKS + checks_proxy.CHECKS
+              + checks_chat.CHECKS + checks_proxy.CHECKS + checks_host.CHECKS + checks_trace.CHECKS
               + checks_failure.CHECKS + checks_proxy.BREAKING_CHECKS)
     wanted = [check for check in checks if not options.only or any(word in check.__name__ for word in options.only)]
     try:

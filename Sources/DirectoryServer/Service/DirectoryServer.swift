@@ -53,21 +53,25 @@ package struct DirectoryServer: Service, CustomStringConvertible {
     private let configuration: Configuration
     private let probing: any RouterProbing
     private let group: any EventLoopGroup
+    private let onTick: @Sendable () -> Void
     private let listening: @Sendable (SocketAddress) -> Void
     private let logger: Logger
     private let metrics = ServerMetrics()
 
     /// - Parameters:
     ///   - probing: nil for the real one, over a link.
+    ///   - onTick: called each time the server has looked at its clock: ten times a second, as long as it lives.
     ///   - listening: called once, with the address really bound.
     package init(
         configuration: Configuration, probing: (any RouterProbing)? = nil, group: any EventLoopGroup, logger: Logger,
+        onTick: @escaping @Sendable () -> Void = {},
         listening: @escaping @Sendable (SocketAddress) -> Void
     ) throws {
         self.configuration = configuration
         self.probing = try probing ?? LinkProbe(group: group)
         self.group = group
         self.logger = logger
+        self.onTick = onTick
         self.listening = listening
     }
 
@@ -190,6 +194,7 @@ package struct DirectoryServer: Service, CustomStringConvertible {
     private func keepTime(core: DirectoryCore) async {
         while !Task.isCancelled {
             await core.tick()
+            self.onTick()
             try? await Task.sleep(for: .milliseconds(100))
         }
     }

@@ -120,7 +120,11 @@ package enum AtomicFile {
         defer { wipe(&buffer) }
         var total = 0
         while total < buffer.count {
-            let count = buffer[total...].withUnsafeMutableBytes { systemRead(file, $0.baseAddress, $0.count) }
+            // Not through a slice, which would be a copy that nobody wipes.
+            let count = buffer.withUnsafeMutableBytes { bytes in
+                let rest = UnsafeMutableRawBufferPointer(rebasing: bytes[total...])
+                return systemRead(file, rest.baseAddress, rest.count)
+            }
             if count < 0 && errno == EINTR { continue }
             guard count >= 0 else { throw .system(path: path, operation: "read", errno: errno) }
             if count == 0 { break }

@@ -45,11 +45,13 @@ public enum KeyFile {
 
     /// Read an Ed25519 private key.
     ///
-    /// - Parameter passphrase: asked only if the file is encrypted; nil (or nothing in it) means that there is none.
+    /// - Parameters:
+    ///   - ownerOnly: refuse a file that others may open, by its mode. False where others cannot get at it whatever its mode.
+    ///   - passphrase: asked only if the file is encrypted; nil (or nothing in it) means that there is none.
     public static func readPrivate(
-        _ path: String, passphrase: () throws -> [UInt8]? = { nil }
+        _ path: String, ownerOnly: Bool = true, passphrase: () throws -> [UInt8]? = { nil }
     ) throws(KeyFileError) -> Ed25519PrivateKey {
-        let seed = try Self.read(path, kind: .ed25519, passphrase: passphrase)
+        let seed = try Self.read(path, kind: .ed25519, ownerOnly: ownerOnly, passphrase: passphrase)
         guard let key = seed.withBytes({ Ed25519PrivateKey(seed: $0) }) else {
             throw .malformed(path: path, what: "the key has the wrong length")
         }
@@ -60,7 +62,7 @@ public enum KeyFile {
     public static func readPrivateX25519(
         _ path: String, passphrase: () throws -> [UInt8]? = { nil }
     ) throws(KeyFileError) -> X25519PrivateKey {
-        let seed = try Self.read(path, kind: .x25519, passphrase: passphrase)
+        let seed = try Self.read(path, kind: .x25519, ownerOnly: true, passphrase: passphrase)
         guard let key = seed.withBytes({ X25519PrivateKey(seed: $0) }) else {
             throw .malformed(path: path, what: "the key has the wrong length")
         }
@@ -81,7 +83,7 @@ public enum KeyFile {
 
     /// Read a public key; white space around it is ignored.
     public static func readPublic(_ path: String) throws(KeyFileError) -> Ed25519PublicKey {
-        let text = String(decoding: try Self.contents(of: path, secret: false), as: UTF8.self)
+        let text = String(decoding: try Self.contents(of: path, ownerOnly: false), as: UTF8.self)
         let words = text.split(whereSeparator: \.isWhitespace)
         if text.hasPrefix(Self.headerPrefix) {
             throw .malformed(
@@ -99,8 +101,8 @@ public enum KeyFile {
     /// Read a passphrase: the first line of a file that only its owner may open.
     ///
     /// - Throws: `.malformed` if that line is empty; and as the other readers.
-    public static func readPassphrase(_ path: String) throws(KeyFileError) -> [UInt8] {
-        var bytes = try Self.contents(of: path, secret: true)
+    public static func readPassphrase(_ path: String, ownerOnly: Bool = true) throws(KeyFileError) -> [UInt8] {
+        var bytes = try Self.contents(of: path, ownerOnly: ownerOnly)
         defer { wipe(&bytes) }
         let line = bytes.prefix { $0 != UInt8(ascii: "\n") && $0 != UInt8(ascii: "\r") }
         guard !line.isEmpty else { throw .malformed(path: path, what: "its first line, the passphrase, is empty") }
@@ -112,10 +114,10 @@ public enum KeyFile {
         SecretMemory(byteCount: seed.count, protection: .plain) { $0.copyMemory(from: seed) }
     }
 
-    /// Read a file of text, refusing what is no regular file, too long, or (a secret) open to others.
-    static func contents(of path: String, secret: Bool) throws(KeyFileError) -> [UInt8] {
+    /// Read a file of text, refusing what is no regular file, too long, or (with `ownerOnly`) open to others.
+    static func contents(of path: String, ownerOnly: Bool) throws(KeyFileError) -> [UInt8] {
         do {
-            return try AtomicFile.read(path, maximumByteCount: Self.maximumByteCount, ownerOnly: secret)
+            return try AtomicFile.read(path, maximumByteCount: Self.maximumByteCount, ownerOnly: ownerOnly)
         } catch {
             throw error.keyFileError
         }

@@ -36,9 +36,11 @@ package struct LinkCredentials: Sendable {
                 issuerPrivateKey: signer)
             var serializer = DER.Serializer()
             try serializer.serialize(certificate)
+            var privateKeyInfo = Ed25519DER.privateKeyPrefix + seed
+            defer { wipe(&privateKeyInfo) }
             return (
                 try NIOSSLCertificate(bytes: serializer.serializedBytes, format: .der),
-                try NIOSSLPrivateKey(bytes: Ed25519DER.privateKeyPrefix + seed, format: .der)
+                try NIOSSLPrivateKey(bytes: privateKeyInfo, format: .der)
             )
         }
     }

@@ -1,7 +1,7 @@
 import DirectoryClient
 package import Logging
 import NIOConcurrencyHelpers
-import NIOCore
+package import NIOCore
 import NIOPosix
 package import OnionAddress
 import OnionCells
@@ -16,19 +16,23 @@ import struct Foundation.Date
 package final class OnionRouter: Service, Sendable {
     private let configuration: RouterConfiguration
     private let logger: Logger
+    private let onStart: @Sendable ([any EventLoop]) -> Void
     private let onListening: @Sendable (Endpoint) -> Void
     private let onReady: @Sendable () -> Void
 
     /// - Parameters:
+    ///   - onStart: called once, with the event loops that share the OR's work.
     ///   - onListening: called once links are accepted.
     ///   - onReady: called once the OR is in the consensus.
     package init(
         configuration: RouterConfiguration, logger: Logger,
+        onStart: @escaping @Sendable ([any EventLoop]) -> Void = { _ in },
         onListening: @escaping @Sendable (Endpoint) -> Void = { _ in },
         onReady: @escaping @Sendable () -> Void = {}
     ) {
         self.configuration = configuration
         self.logger = logger
+        self.onStart = onStart
         self.onListening = onListening
         self.onReady = onReady
     }
@@ -81,6 +85,7 @@ package final class OnionRouter: Service, Sendable {
                 descriptorCount: configuration.descriptorCount, metrics: metrics),
             metrics: metrics, view: view)
         try await shared.start()
+        self.onStart(Array(group.makeIterator()))
         let listener = try await self.listen(shared, on: group)
         guard let bound = listener.localAddress.flatMap(Endpoint.init) else { throw RouterError.noListeningAddress }
         let addresses = [try self.advertised(bound)]

@@ -132,6 +132,7 @@ final class ProxyConnectionHandler: ChannelInboundHandler, RemovableChannelHandl
             self.perform(self.machine.advance())
         case .open(let host, let port, let request, let earlyData):
             self.timer?.cancel()
+            self.logger.debug("stream asked for", metadata: ["stream.target": "\(Scrubbed("\(host):\(port)"))"])
             if self.policy.refusesAddresses, IPAddress(host) != nil { return self.failed(StreamFailure.addressRefused) }
             guard let wish = try? request.exitWish() else { return self.failed(StreamFailure.wishNotUnderstood) }
             let isolation = self.isolation(request, context)

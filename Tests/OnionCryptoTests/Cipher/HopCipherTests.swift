@@ -1,3 +1,4 @@
+import Foundation
 @_spi(Testing) import OnionCrypto
 import Testing
 
@@ -115,6 +116,25 @@ struct HopCipherTests {
         #expect(first.asBody { circuit.routers[0].forward(command: 3, body: &$0) } != nil)
         #expect(again.asBody { circuit.routers[0].forward(command: 3, body: &$0) } == nil)
         #expect(third.asBody { circuit.routers[0].forward(command: 3, body: &$0) } == nil)
+    }
+
+    /// In a function of its own: a mirror keeps what it shows alive.
+    private static func stateAddress(_ cipher: HopCipher) throws -> UInt {
+        UInt(bitPattern: try #require(Mirror(reflecting: cipher).descendant("state") as? OpaquePointer))
+    }
+
+    @Test("what is dropped leaves no key behind", arguments: CipherImplementation.available)
+    func wiped(_ implementation: CipherImplementation) throws {
+        var generator = SeededGenerator(seed: 7)
+        let keys = generator.bytes(HopCipher.keyByteCount)
+        // N, which every implementation keeps as it is, far from the ends that the allocator writes over.
+        let nonce = Data(keys[64...])
+        var cipher = HopCipher(keyBytes: keys, implementation: implementation)
+        let address = try Self.stateAddress(#require(cipher))
+        let byteCount = 704
+        #expect(try ProcessMemory.read(address, byteCount).range(of: nonce) != nil)
+        cipher = nil
+        #expect(try ProcessMemory.read(address, byteCount).range(of: nonce) == nil)
     }
 
     @Test("keys of another length are refused")

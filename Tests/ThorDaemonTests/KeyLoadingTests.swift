@@ -1,0 +1,30 @@
+import Foundation
+import OnionCrypto
+import Testing
+
+@testable import ThorDaemon
+
+@Suite("Key loading")
+struct KeyLoadingTests {
+    @Test("takes a file for a credential only in the very directory of the service's credentials") func credentials() {
+        let environment = ["CREDENTIALS_DIRECTORY": "/run/credentials/thor-router.service"]
+        func isCredential(_ path: String) -> Bool { KeyLoading.isCredential(path, environment: environment) }
+        #expect(isCredential("/run/credentials/thor-router.service/router.key"))
+        #expect(isCredential("/run/credentials//thor-router.service/./router.key"))
+        #expect(!isCredential("/run/credentials/thor-router.service/../router.key"))
+        #expect(!isCredential("/run/credentials/thor-router.service.d/router.key"))
+        #expect(!isCredential("/etc/thor/router.key"))
+        #expect(!KeyLoading.isCredential("/etc/thor/router.key", environment: [:]))
+        #expect(!KeyLoading.isCredential("/router.key", environment: ["CREDENTIALS_DIRECTORY": ""]))
+    }
+
+    @Test("the mode of a credential does not count, that of any other file does") func mode() throws {
+        let path = "\(NSTemporaryDirectory())/thor-key-\(UInt64.random(in: 0 ... .max))"
+        try KeyFile.writePrivate(Ed25519PrivateKey(), to: path)
+        defer { try? FileManager.default.removeItem(atPath: path) }
+        // What a file reads as that an access list opens to one user.
+        try FileManager.default.setAttributes([.posixPermissions: 0o440], ofItemAtPath: path)
+        #expect(throws: KeyFileError.readableByOthers(path: path, mode: 0o440)) { try KeyFile.readPrivate(path) }
+        _ = try KeyFile.readPrivate(path, ownerOnly: false)
+    }
+}
