@@ -162,6 +162,9 @@ package final class Link {
     /// Bytes of all cells that wait.
     package var queuedByteCount: Int { self.outgoing.queuedByteCount }
 
+    /// What the owner has been told that the link holds: those bytes, and what a blocked connection counts for.
+    var reportedByteCount: Int { self.outgoing.queuedByteCount + self.outgoing.connectionByteCount }
+
     /// Tell the owner at the end of the turn what the queues have gained and lost in it.
     private func scheduleReport() {
         guard !self.isReportScheduled, self.outgoing.hasTraffic else { return }

@@ -43,6 +43,8 @@ struct OutgoingCells {
         didSet { if self.isBlocked != oldValue { self.countConnection() } }
     }
     private var isConnectionCounted = false
+    /// What the connection counts for at present.
+    var connectionByteCount: Int { self.isConnectionCounted ? Self.blockedByteCount : 0 }
     var limits: LinkLimits
     private var batch = ByteBuffer()
     /// How large the last batch was: the next begins with room for as much, so that it neither grows step by step nor takes

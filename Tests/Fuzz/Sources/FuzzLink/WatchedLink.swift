@@ -166,7 +166,7 @@ final class WatchedLink: LinkOwner {
     func check() {
         guard let link else { return }
         link.report()
-        precondition(self.traffic.added - self.traffic.removed == link.queuedByteCount, "queues hold something else")
+        precondition(self.traffic.added - self.traffic.removed == link.reportedByteCount, "queues hold something else")
         precondition(link.isOpen == (self.isOpened && !self.isClosed), "a link is open without saying so")
         self.readWritten()
         if self.isOpened, !self.isClosed {
