@@ -81,7 +81,7 @@ public final class OnionClient: Service {
         let promise = self.eventLoop.makePromise(of: OpenedStream.self)
         let (core, limits) = (self.core, self.limits)
         let exit = self.exit.narrowed(by: request.exit)
-        let deadline = NIODeadline.now() + limits.requestPatience
+        let deadline = self.eventLoop.now + limits.requestPatience
         self.onLoop {
             let core = core.value
             core.addNew(
@@ -105,7 +105,7 @@ public final class OnionClient: Service {
         let promise = self.eventLoop.makePromise(of: Resolved.self)
         let (core, limits) = (self.core, self.limits)
         let wish = CircuitWish.resolver(self.exit.narrowed(by: exit))
-        let deadline = NIODeadline.now() + limits.requestPatience
+        let deadline = self.eventLoop.now + limits.requestPatience
         self.onLoop {
             let core = core.value
             core.addNew(

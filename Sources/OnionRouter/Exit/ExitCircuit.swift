@@ -29,7 +29,7 @@ final class ExitCircuit {
         self.backward = backward
         let parameters = loop.view.parameters
         self.begins = TokenBucket(
-            ratePerSecond: parameters[.beginsPerSecond], burst: parameters[.beginBurst], now: .now())
+            ratePerSecond: parameters[.beginsPerSecond], burst: parameters[.beginBurst], now: loop.eventLoop.now)
         self.endpoint = CircuitEndpoint(
             role: .exit, eventLoop: loop.eventLoop, congestion: loop.view.congestion, limits: loop.view.streamLimits,
             padding: loop.padding, owner: self)
@@ -98,7 +98,7 @@ final class ExitCircuit {
     /// Whether the circuit may have one more stream; the newest is counted already.
     private func admits(_ parameters: NetworkParameters) -> Bool {
         (self.endpoint?.streamCount ?? 0) <= parameters[.streamsPerCircuit]
-            && self.connecting < parameters[.streamsPerCircuit] && self.begins.take(now: .now())
+            && self.connecting < parameters[.streamsPerCircuit] && self.begins.take(now: self.loop.eventLoop.now)
     }
 
     private func resolve(_ stream: OnionStream, _ query: Resolve) {

@@ -5,7 +5,7 @@ import OnionCircuits
 import OnionCrypto
 import OnionDirectory
 
-/// Answers circuit handshakes on threads of its own, off the event loops: a bounded queue, fair between links, that
+/// Answers circuit handshakes off the event loops, on whatever its executor is: a bounded queue, fair between links, that
 /// drops what has waited too long.
 ///
 /// - Source: DESIGN §6.1
@@ -25,15 +25,20 @@ final class HandshakeService: Sendable {
     }
 
     private let state: NIOLockedValueBox<State>
-    private let threads: NIOThreadPool
+    private let run: Executor
 
-    init(identity: Ed25519PublicKey, onionKeys: [X25519PrivateKey], limits: QueueLimits, threadCount: Int) {
+    /// Runs work where it holds nobody up.
+    typealias Executor = @Sendable (@escaping @Sendable () -> Void) -> Void
+
+    init(
+        identity: Ed25519PublicKey, onionKeys: [X25519PrivateKey], limits: QueueLimits,
+        executor: @escaping Executor
+    ) {
+        self.run = executor
         self.state = NIOLockedValueBox(
             State(
                 queue: HandshakeQueue(limits: limits.queue),
                 server: CircuitHandshake.Server(identity: identity, onionKeys: onionKeys)))
-        self.threads = NIOThreadPool(numberOfThreads: threadCount)
-        self.threads.start()
     }
 
     struct QueueLimits: Sendable {
@@ -72,7 +77,7 @@ final class HandshakeService: Sendable {
         let job = Job(create: create, completion: completion)
         let isQueued = self.state.withLockedValue { $0.queue.enqueue(job, from: link, now: .now()) }
         guard isQueued else { return completion(nil) }
-        self.threads.submit { _ in self.runNext() }
+        self.run { self.runNext() }
     }
 
     /// Forget what a lost link has waiting.
@@ -91,6 +96,4 @@ final class HandshakeService: Sendable {
             }
         }
     }
-
-    func stop() async throws { try await self.threads.shutdownGracefully() }
 }

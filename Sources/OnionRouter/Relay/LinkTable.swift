@@ -15,6 +15,8 @@ final class LinkTable {
     }
 
     let link: Link
+    /// Which one of its loop's links it is, counted as they open.
+    let number: Int
     /// Who is at the other end.
     private(set) var peer: LinkPeer
     var ids: CircuitIDAllocator
@@ -25,12 +27,13 @@ final class LinkTable {
     private var latest: (id: CircuitID, entry: Entry)?
     private var creates: TokenBucket
 
-    init(link: Link, identity: Ed25519PublicKey?, parameters: NetworkParameters) {
+    init(number: Int, link: Link, identity: Ed25519PublicKey?, parameters: NetworkParameters) {
+        self.number = number
         self.link = link
         self.peer = LinkPeer(identity)
         self.ids = CircuitIDAllocator(isDialler: link.isDialler)
         self.creates = TokenBucket(
-            ratePerSecond: parameters[.createsPerSecond], burst: parameters[.createBurst], now: .now())
+            ratePerSecond: parameters[.createsPerSecond], burst: parameters[.createBurst], now: link.eventLoop.now)
     }
 
     /// The OR at the other end, even if it has left the consensus; nil for a client.
@@ -52,6 +55,9 @@ final class LinkTable {
         self.latest = (id, entry)
         return entry
     }
+
+    /// All circuits in the order of their ids: what ends them together, does so in an order that can be repeated.
+    var orderedCircuits: [Entry] { self.circuits.sorted { $0.key < $1.key }.map(\.value) }
 
     func insert(_ entry: Entry, _ id: CircuitID) {
         self.latest = nil

@@ -60,10 +60,14 @@ package final class OnionRouter: Service, Sendable {
         let resolver = try Resolver(servers: configuration.resolvers)
         defer { resolver.stop() }
         let view = NetworkView(consensus: nil)
+        let threads = NIOThreadPool(numberOfThreads: RouterConfiguration.handshakeThreadCount)
+        threads.start()
         let handshakes = HandshakeService(
-            identity: identity, onionKeys: ring.accepted,
-            limits: view.handshakeLimits,
-            threadCount: RouterConfiguration.handshakeThreadCount)
+            identity: identity, onionKeys: ring.accepted, limits: view.handshakeLimits,
+            executor: { work in threads.submit { _ in work() } })
+        let transport = try LinkTransport(credentials: credentials, limits: view.linkLimits) { observed in
+            NetInfo(unixTime: UInt64(max(0, Date().timeIntervalSince1970)), observedAddress: observed)
+        }
         let shared = RouterShared(
             identity: identity, group: group, handshakes: handshakes,
             connector: ExitConnector(
@@ -72,12 +76,9 @@ package final class OnionRouter: Service, Sendable {
                     policy: configuration.exitPolicy, ownAddresses: try ExitGate.interfaceAddresses()),
                 directory: configuration.directoryHost, directoryPort: configuration.directoryPort,
                 source: configuration.exitSource.map { ExitSource(address: $0) }),
-            transport: try LinkTransport(credentials: credentials, limits: view.linkLimits) { observed in
-                NetInfo(unixTime: UInt64(max(0, Date().timeIntervalSince1970)), observedAddress: observed)
-            },
-            view: view)
+            dial: { transport.dial($0, linkKey: $1, on: $2, owner: $3) }, view: view)
         try await shared.start()
-        let listener = try await self.listen(shared, on: group)
+        let listener = try await self.listen(transport, shared, on: group)
         guard let bound = listener.localAddress.flatMap(Endpoint.init) else { throw RouterError.noListeningAddress }
         let addresses = [try self.advertised(bound)]
         self.onListening(bound)
@@ -85,7 +86,9 @@ package final class OnionRouter: Service, Sendable {
         let directory = RouterDirectory(
             configuration: configuration, linkKey: credentials.publicKey,
             dialler: try DirectoryDialler(directoryKey: configuration.directoryKey, credentials: credentials),
-            shared: shared, eventLoop: group.next(), keys: keys, ring: ring, addresses: addresses, logger: self.logger,
+            shared: shared, eventLoop: group.next(), keys: keys, ring: ring,
+            addresses: addresses,
+            logger: self.logger,
             onReady: self.onReady)
         let result: Result<Void, any Error>
         do {
@@ -97,14 +100,16 @@ package final class OnionRouter: Service, Sendable {
         shared.stopAccepting()
         try? await listener.close()
         for loop in shared.loops { loop.run { $0.stop() } }
-        try await handshakes.stop()
+        try await threads.shutdownGracefully()
         if case .failure(let error) = result, !(error is CancellationError) { throw error }
     }
 
-    private func listen(_ shared: RouterShared, on group: MultiThreadedEventLoopGroup) async throws -> any Channel {
+    private func listen(
+        _ transport: LinkTransport, _ shared: RouterShared, on group: MultiThreadedEventLoopGroup
+    ) async throws -> any Channel {
         let open = NIOLockedValueBox(0)
         do {
-            return try await shared.transport.listen(
+            return try await transport.listen(
                 on: SocketAddress(self.configuration.listen), group: group,
                 admit: { channel in
                     let isAdmitted = open.withLockedValue { count in
