@@ -86,8 +86,7 @@ package final class OnionRouter: Service, Sendable {
         let directory = RouterDirectory(
             configuration: configuration, linkKey: credentials.publicKey,
             dialler: try DirectoryDialler(directoryKey: configuration.directoryKey, credentials: credentials),
-            shared: shared, eventLoop: group.next(), keys: keys, ring: ring,
-            addresses: addresses,
+            shared: shared, eventLoop: group.next(), keys: KeptOnionKeys(ring, store: keys), addresses: addresses,
             logger: self.logger,
             onReady: self.onReady)
         let result: Result<Void, any Error>
