@@ -70,7 +70,8 @@ final class ExitCircuit {
                 case .success(let connection):
                     guard stream.connected(connection.connected) else {
                         stream.end(.unspecified)
-                        return connection.channel.close(promise: nil)
+                        // The destination is not to take it for an empty request.
+                        return StreamEdge.reset(connection.channel)
                     }
                     metrics.openedStreams.increment()
                     do {
