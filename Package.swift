@@ -292,6 +292,14 @@ let package = Package(
                 + fuzzPrograms.map { "Sources/\($0)/Main.swift" },
             sources: ["Replay"] + fuzzPrograms.map { "Sources/\($0)" }, swiftSettings: houseRules),
         .testTarget(
+            name: "FaultTests",
+            dependencies: [
+                "DirectoryClient", "OnionAddress", "OnionCells", "OnionCircuits", "OnionClient", "OnionCrypto",
+                "OnionDirectory",
+                "OnionLink", "OnionRouter", "OnionStreams", deque, logging, nioCore, nioPosix, nioTLS,
+            ],
+            swiftSettings: houseRules),
+        .testTarget(
             name: "AttackTests",
             dependencies: [
                 "OnionAddress",
