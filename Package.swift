@@ -308,6 +308,14 @@ let package = Package(
             sources: ["Replay"] + fuzzPrograms.map { "Sources/\($0)" }, swiftSettings: houseRules),
         .testTarget(name: "DocumentationTests", swiftSettings: houseRules),
         .testTarget(
+            name: "FaultTests",
+            dependencies: [
+                "DirectoryClient", "OnionAddress", "OnionCells", "OnionCircuits", "OnionClient", "OnionCrypto",
+                "OnionDirectory",
+                "OnionLink", "OnionRouter", "OnionStreams", deque, logging, nioCore, nioPosix, nioTLS,
+            ],
+            swiftSettings: houseRules),
+        .testTarget(
             name: "AttackTests",
             dependencies: [
                 "OnionAddress",

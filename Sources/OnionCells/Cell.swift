@@ -22,7 +22,7 @@ public enum Cell {
 }
 
 /// A circuit's name on one link. The high bit is set by the side that dialled the link; 0 names the link itself.
-public struct CircuitID: Hashable, Sendable, RawRepresentable, CustomStringConvertible {
+public struct CircuitID: Hashable, Comparable, Sendable, RawRepresentable, CustomStringConvertible {
     public let rawValue: UInt32
 
     public init(rawValue: UInt32) { self.rawValue = rawValue }
@@ -34,6 +34,7 @@ public struct CircuitID: Hashable, Sendable, RawRepresentable, CustomStringConve
     /// Whether the side that dialled the link chose this id.
     public var isAllocatedByDialler: Bool { self.rawValue & Self.diallerBit != 0 }
     public var description: String { String(self.rawValue, radix: 16) }
+    public static func < (left: Self, right: Self) -> Bool { left.rawValue < right.rawValue }
 }
 
 /// Hands out circuit ids on one side of one link, each once.

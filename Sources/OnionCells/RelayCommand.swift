@@ -1,10 +1,11 @@
 /// A stream's name in one circuit. Only the client allocates them, each once; 0 is the circuit itself.
-public struct StreamID: Hashable, Sendable, RawRepresentable, CustomStringConvertible {
+public struct StreamID: Hashable, Comparable, Sendable, RawRepresentable, CustomStringConvertible {
     public let rawValue: UInt16
     public init(rawValue: UInt16) { self.rawValue = rawValue }
     /// Messages about the circuit: SendMe, Extend, Extended, Truncated, Drop.
     public static let circuit = StreamID(rawValue: 0)
     public var description: String { String(self.rawValue) }
+    public static func < (left: Self, right: Self) -> Bool { left.rawValue < right.rawValue }
 }
 
 /// What a relay message says.

@@ -86,7 +86,7 @@ public final class OnionClient: Service {
         let promise = self.eventLoop.makePromise(of: OpenedStream.self)
         let (core, limits) = (self.core, self.limits)
         let exit = self.exit.narrowed(by: request.exit)
-        let deadline = NIODeadline.now() + limits.requestPatience
+        let deadline = self.eventLoop.now + limits.requestPatience
         self.onLoop {
             let core = core.value
             core.addNew(
@@ -110,7 +110,7 @@ public final class OnionClient: Service {
         let promise = self.eventLoop.makePromise(of: Resolved.self)
         let (core, limits) = (self.core, self.limits)
         let wish = CircuitWish.resolver(self.exit.narrowed(by: exit))
-        let deadline = NIODeadline.now() + limits.requestPatience
+        let deadline = self.eventLoop.now + limits.requestPatience
         self.onLoop {
             let core = core.value
             core.addNew(

@@ -80,7 +80,7 @@ package final class Link {
         self.peer = peer
         self.owner = owner
         self.netInfo = netInfo
-        self.outgoing = OutgoingCells(limits: limits)
+        self.outgoing = OutgoingCells(limits: limits, now: channel.eventLoop.now)
         self.liveness = LinkLiveness(now: channel.eventLoop.now)
         self.liveness.update(limits)
     }
@@ -345,7 +345,7 @@ package final class Link {
         case .closeFrozen: self.close(.frozen)
         case .closeUnused: self.close()
         }
-        self.outgoing.releaseIdleMemory()
+        self.outgoing.releaseIdleMemory(now: self.eventLoop.now)
     }
 
     func ended() {
@@ -354,7 +354,7 @@ package final class Link {
         self.state = .closed
         self.ticker?.cancel()
         self.ticker = nil
-        self.outgoing.discardAll()
+        self.outgoing.discardAll(now: self.eventLoop.now)
         self.report()
         let owner = self.owner
         self.owner = nil

@@ -8,6 +8,10 @@ package import OnionCrypto
 ///
 /// - Source: DESIGN §5
 package struct LinkTransport: Sendable {
+    /// Dials a link on the event loop it is called on; ``dial(_:linkKey:on:owner:)``, or what stands in for the network.
+    package typealias Dial =
+        @Sendable (Endpoint, Ed25519PublicKey, any EventLoop, any LinkOwner) -> EventLoopFuture<NIOLoopBound<Link>>
+
     private let tls: LinkTLS
     private let limits: LinkLimits
     private let netInfo: @Sendable (IPAddress?) -> NetInfo

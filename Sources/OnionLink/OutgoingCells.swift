@@ -51,12 +51,15 @@ struct OutgoingCells {
     /// a bulk transfer's memory for a single cell.
     private var expectedByteCount = 0
     private var queues: [CircuitID: ByteBuffer] = [:]
-    private var scheduler = CircuitScheduler<CircuitID>(halfLife: Self.halfLife, now: .now())
+    private var scheduler: CircuitScheduler<CircuitID>
     private(set) var queuedByteCount = 0
     /// What the queues have gained and lost since it was last asked.
     private var traffic: [CircuitID: QueueTraffic] = [:]
 
-    init(limits: LinkLimits) { self.limits = limits }
+    init(limits: LinkLimits, now: NIODeadline = .now()) {
+        self.limits = limits
+        self.scheduler = CircuitScheduler(halfLife: Self.halfLife, now: now)
+    }
 
     private mutating func countConnection() {
         // Before the first time that it takes anything there is nothing in it.
@@ -201,7 +204,7 @@ struct OutgoingCells {
     mutating func discardBatch() { self.batch = ByteBuffer() }
 
     /// The link is closed: forget everything, and let cells pass through the batch for ``discardBatch()`` to drop.
-    mutating func discardAll() {
+    mutating func discardAll(now: NIODeadline = .now()) {
         self.isBlocked = false
         self.batch = ByteBuffer()
         for (circuit, queue) in self.queues {
@@ -209,7 +212,7 @@ struct OutgoingCells {
         }
         self.queues = [:]
         self.queuedByteCount = 0
-        self.scheduler = CircuitScheduler(halfLife: Self.halfLife, now: .now())
+        self.scheduler = CircuitScheduler(halfLife: Self.halfLife, now: now)
     }
 
     mutating func drop(_ circuit: CircuitID) {
@@ -220,10 +223,10 @@ struct OutgoingCells {
     }
 
     /// Called now and then.
-    mutating func releaseIdleMemory() {
+    mutating func releaseIdleMemory(now: NIODeadline = .now()) {
         // Circuits that have long ended are remembered for what they sent; start anew before they become many.
         guard self.scheduler.count > self.queues.count + Self.rememberedLimit else { return }
-        self.scheduler = CircuitScheduler(halfLife: Self.halfLife, now: .now())
+        self.scheduler = CircuitScheduler(halfLife: Self.halfLife, now: now)
         for circuit in self.queues.keys { self.scheduler.enqueued(circuit) }
     }
 }

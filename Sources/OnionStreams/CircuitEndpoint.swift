@@ -196,7 +196,7 @@ package final class CircuitEndpoint {
     package func destroy(_ reason: EndReason) {
         guard !self.isDestroyed else { return }
         self.isDestroyed = true
-        let streams = self.streams.values
+        let streams = self.streams.sorted { $0.key < $1.key }.map(\.value)
         self.streams = [:]
         self.ready = []
         self.urgent = []

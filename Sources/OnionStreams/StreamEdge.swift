@@ -83,6 +83,8 @@ package final class StreamEdge: ChannelInboundHandler {
 
     private func attach() {
         self.isAttached = true
+        // Should this process die now, the kernel tells the peer of a reset, and not of an end.
+        if let context { Self.setReset(true, onClosing: context.channel) }
         if self.stream.siblingCount > Self.manyStreams {
             // A channel without such an option is a test's, and reads nothing by itself.
             try? self.context?.channel.syncOptions?.setOption(
@@ -170,6 +172,7 @@ package final class StreamEdge: ChannelInboundHandler {
             written.futureResult.whenSuccess {
                 bound.value.unwrittenByteCount -= byteCount
                 bound.value.stream.drained(byteCount: byteCount)
+                bound.value.endInOrderOnceWritten()
             }
             context.writeAndFlush(self.wrapOutboundOut(bytes), promise: written)
         }
@@ -181,11 +184,18 @@ package final class StreamEdge: ChannelInboundHandler {
     private func closeOutput() {
         guard let context else { return }
         self.outputState = .closed
+        self.endInOrderOnceWritten()
         if self.isStreamOver || self.isInputClosed {
             self.closeAfterWrites(context)
         } else {
             context.channel.close(mode: .output, promise: nil)
         }
+    }
+
+    /// With the last byte in its hands, the kernel may tell the peer of an end in order.
+    private func endInOrderOnceWritten() {
+        guard let context, case .closed = self.outputState, self.unwrittenByteCount == 0 else { return }
+        Self.setReset(false, onClosing: context.channel)
     }
 
     private func closeAfterWrites(_ context: ChannelHandlerContext) {
@@ -203,11 +213,22 @@ package final class StreamEdge: ChannelInboundHandler {
     /// Close the connection so that the peer sees a reset, and never a short but proper end.
     private func reset() {
         guard let context else { return }
-        if let options = context.channel as? any SocketOptionProvider {
-            // 0 seconds of linger: RST.
-            options.setSoLinger(linger(l_onoff: 1, l_linger: 0)).whenComplete { _ in }
-        }
+        Self.setReset(true, onClosing: context.channel)
         context.close(promise: nil)
+    }
+
+    /// Close a connection that has come to nothing so that its peer sees a reset.
+    package static func reset(_ channel: any Channel) {
+        Self.setReset(true, onClosing: channel)
+        channel.close(promise: nil)
+    }
+
+    /// Say what the peer sees when the socket is closed, by us or, when the process has died, by the kernel. Whoever closes
+    /// an edge's channel by himself, in order, says so before.
+    package static func setReset(_ isReset: Bool, onClosing channel: any Channel) {
+        // 0 seconds of linger: RST.
+        (channel as? any SocketOptionProvider)?.setSoLinger(linger(l_onoff: isReset ? 1 : 0, l_linger: 0))
+            .whenComplete { _ in }
     }
 }
 

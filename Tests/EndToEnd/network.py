@@ -80,7 +80,7 @@ class Server:
 class Network:
     """thor-testnet and what it started."""
 
-    def __init__(self, executables, routers=5, extra=()):
+    def __init__(self, executables, routers=5, extra=(), prefix=()):
         self.executables = executables
         self.directory = tempfile.mkdtemp(prefix="thor-e2e-")
         atexit.register(shutil.rmtree, self.directory, ignore_errors=True)
@@ -88,7 +88,7 @@ class Network:
         self.output = open(f"{self.directory}/output", "w+")
         started = time.monotonic()
         self.process = subprocess.Popen(
-            [f"{executables}/thor-testnet", "--routers", str(routers), "--listen", "127.0.0.1:0",
+            [*prefix, f"{executables}/thor-testnet", "--routers", str(routers), "--listen", "127.0.0.1:0",
              "--json", self.json_path, *extra],
             stdout=self.output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
             # Not in our group: Ctrl-C for the tests is not Ctrl-C for the network.

@@ -25,11 +25,12 @@ final class TestNetwork: Sendable {
     /// Start everything, wait until the proxy has a circuit, run `body`, stop everything.
     static func run(
         routers count: Int = 3, eventLoops: Int? = nil, isRelayed: Bool = false,
-        parameters: NetworkParameters = .testNetwork,
+        parameters: NetworkParameters = .testNetwork, resolvers: [Endpoint] = [],
         _ body: (TestNetwork) async throws -> Void
     ) async throws {
         let network = try await TestNetwork(
-            routers: count, eventLoops: eventLoops, isRelayed: isRelayed, parameters: parameters)
+            routers: count, eventLoops: eventLoops, isRelayed: isRelayed, parameters: parameters,
+            resolvers: resolvers)
         let result: Result<Void, any Error>
         do {
             try await body(network)
@@ -42,7 +43,8 @@ final class TestNetwork: Sendable {
     }
 
     private init(
-        routers count: Int, eventLoops: Int?, isRelayed: Bool, parameters: NetworkParameters
+        routers count: Int, eventLoops: Int?, isRelayed: Bool, parameters: NetworkParameters,
+        resolvers: [Endpoint]
     ) async throws {
         let directory = NSTemporaryDirectory() + "thor-test-\(UUID().uuidString)"
         func make(_ name: String) throws -> String {
@@ -77,7 +79,7 @@ final class TestNetwork: Sendable {
                 directoryHost: "127.0.0.1", directoryPort: directoryEndpoint.port,
                 directoryKey: directoryKey.publicKey, identityKey: key,
                 listen: Endpoint(address: .v4(0x7f00_0001), port: 0), nickname: "Router\(index)",
-                exitPolicy: try ExitPolicy(parsing: ["accept 127.0.0.0/8:*"]),
+                exitPolicy: try ExitPolicy(parsing: ["accept 127.0.0.0/8:*"]), resolvers: resolvers,
                 stateDirectory: try make("router\(index)"))
             configuration.eventLoopCount = eventLoops
             let relay = isRelayed ? try await CuttableRelay(group: group) : nil

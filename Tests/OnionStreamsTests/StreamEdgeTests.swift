@@ -61,6 +61,15 @@ struct StreamEdgeTests {
         }
     }
 
+    @Test("a process that dies in the middle resets its sockets, and ends none in order")
+    func death() async throws {
+        try await withJoinedSockets { application, server, joint in
+            joint.die()
+            await #expect(throws: (any Error).self) { try await application.received() }
+            await #expect(throws: (any Error).self) { try await server.received() }
+        }
+    }
+
     @Test("a circuit that is destroyed resets both sockets")
     func destroyed() async throws {
         try await withJoinedSockets { application, server, joint in
@@ -132,6 +141,7 @@ private final class Joint: @unchecked Sendable {
     private let client: End
     private let exit: End
     private let clientStream: OnionStream
+    private var edges: [any Channel] = []
 
     init(_ loop: any EventLoop) throws {
         self.loop = loop
@@ -161,6 +171,7 @@ private final class Joint: @unchecked Sendable {
                 try StreamEdge.configure(channel)
                 let stream = isClient ? self.clientStream : self.exit.opened
                 guard let stream else { throw ChannelError.ioOnClosedChannel }
+                self.edges.append(channel)
                 if !isClient { #expect(stream.connected(TestCircuit.connected)) }
                 try channel.pipeline.syncOperations.addHandler(StreamEdge(stream: stream))
             }
@@ -168,6 +179,11 @@ private final class Joint: @unchecked Sendable {
         try await peer.connect(to: try #require(listener.localAddress))
         try await listener.close()
         return peer
+    }
+
+    /// Close the edges' sockets as the kernel does when their process has died.
+    func die() {
+        self.loop.execute { for edge in self.edges { edge.close(promise: nil) } }
     }
 
     func destroy() {

@@ -203,7 +203,8 @@ struct CircuitPool: Sendable {
     }
 
     private mutating func letGo(_ now: NIODeadline, _ actions: inout [Action]) {
-        for (key, entry) in self.entries {
+        for key in self.circuitKeys {
+            guard let entry = self.entries[key] else { continue }
             if entry.phase == .open, self.isWornOut(entry, now) { self.entries[key]?.phase = .retiring }
             if self.entries[key]?.phase == .retiring, entry.streamCount == 0 {
                 self.entries[key] = nil

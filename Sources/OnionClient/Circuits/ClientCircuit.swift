@@ -49,7 +49,7 @@ final class ClientCircuit {
 
     let key: CircuitPool.CircuitKey
     let path: [ConsensusRouter]
-    let startedAt = NIODeadline.now()
+    let startedAt: NIODeadline
     /// When each hop was asked, and when its answer had been verified: a record a hop, in path order, as far as it has come.
     private(set) var exchanges: [Exchange] = []
 
@@ -94,6 +94,7 @@ final class ClientCircuit {
         self.settings = settings
         self.padding = padding
         self.eventLoop = eventLoop
+        self.startedAt = eventLoop.now
         self.owner = owner
         self.build = CircuitBuild(path: path)
         let bound = NIOLoopBound(self, eventLoop: eventLoop)
@@ -236,7 +237,7 @@ final class ClientCircuit {
         self.handshake = nil
         self.forward.append(keys.makeForward())
         self.backward.append(keys.makeBackward())
-        self.exchanges[self.exchanges.count - 1].answeredAt = .now()
+        self.exchanges[self.exchanges.count - 1].answeredAt = self.eventLoop.now
         self.perform(self.build.handshakeCompleted())
     }
 
@@ -251,7 +252,7 @@ final class ClientCircuit {
         let handshake =
             self.nextHandshake ?? CircuitHandshake.Client(identity: router.identity, onionKey: router.onionKey)
         self.handshake = handshake
-        self.exchanges.append(Exchange(askedAt: .now()))
+        self.exchanges.append(Exchange(askedAt: self.eventLoop.now))
         self.nextHandshake = nil
         guard let next = self.path.dropFirst(self.forward.count + 1).first else { return handshake }
         let bound = NIOLoopBound(self, eventLoop: self.eventLoop)

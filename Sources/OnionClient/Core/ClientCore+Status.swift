@@ -38,7 +38,7 @@ extension ClientCore {
             hops[last].roundTripSeconds = measured.seconds
         }
         return ClientStatus.Circuit(
-            state: self.state(of: circuit), hops: hops, ageSeconds: (.now() - circuit.startedAt).seconds,
+            state: self.state(of: circuit), hops: hops, ageSeconds: (self.eventLoop.now - circuit.startedAt).seconds,
             buildSeconds: circuit.isReady ? (before - circuit.startedAt).seconds : nil,
             roundTripSeconds: hops.last?.roundTripSeconds, streamCount: circuit.streamCount,
             carriedStreamCount: circuit.carriedStreamCount,

@@ -24,10 +24,13 @@ final class ClientCore {
     /// Whether circuits have failed in a way that a newer consensus may cure.
     private var hasTrouble = false
     private let sampleFile: GuardSampleFile
+    /// The time of day in Unix seconds, and 32 random bytes. They come from outside, so that a run can be repeated.
+    private let unixTime: () -> UInt64
+    private let randomBytes: () -> Bytes32
 
     // What the directory said.
     private(set) var consensus: Consensus?
-    private(set) var assignment = PathAssignment(secret: SecureRandom.bytes32())
+    private(set) var assignment: PathAssignment
     private(set) var settings = ClientCircuit.Settings(NetworkParameters())
 
     // Guards.
@@ -48,11 +51,11 @@ final class ClientCore {
     private let metrics = ClientMetrics()
     private(set) var builtCount: UInt64 = 0
     private(set) var failedCount: UInt64 = 0
-    private(set) var lastReadyAt = NIODeadline.now()
+    private(set) var lastReadyAt: NIODeadline
 
     // Requests.
-    private var waiting: [CircuitPool.RequestKey: PendingRequest] = [:]
-    private var trying: [CircuitPool.CircuitKey: [ObjectIdentifier: PendingRequest]] = [:]
+    private(set) var waiting: [CircuitPool.RequestKey: PendingRequest] = [:]
+    private(set) var trying: [CircuitPool.CircuitKey: [ObjectIdentifier: PendingRequest]] = [:]
 
     /// Where open streams go, if the user wants to be told.
     private var destinations: [CircuitPool.CircuitKey: [ObjectIdentifier: RefusalMemory.Place]] = [:]
@@ -67,9 +70,15 @@ final class ClientCore {
 
     init(
         eventLoop: any EventLoop, configuration: OnionClient.Configuration, board: ProgressBoard, logger: Logger,
+        unixTime: @escaping () -> UInt64 = { WallClock.now },
+        randomBytes: @escaping () -> Bytes32 = SecureRandom.bytes32,
         onAlarm: @escaping @Sendable (ClientAlarm) -> Void = { _ in }
     ) {
         self.eventLoop = eventLoop
+        self.unixTime = unixTime
+        self.randomBytes = randomBytes
+        self.assignment = PathAssignment(secret: randomBytes())
+        self.lastReadyAt = eventLoop.now
         self.configuration = configuration
         self.board = board
         self.onAlarm = onAlarm
@@ -120,13 +129,13 @@ final class ClientCore {
             request.endAttempt()
             request.fail(.shuttingDown)
         }
-        for circuit in self.circuits.values { circuit.close() }
+        for circuit in self.circuits.sorted(by: { $0.key < $1.key }) { circuit.value.close() }
         self.circuits = [:]
         self.links?.closeAll()
     }
 
     private func tick() {
-        let now = NIODeadline.now()
+        let now = self.eventLoop.now
         for circuit in self.circuits.values { circuit.tick(now: now) }
         // Those whose circuits are gone.
         for holder in self.queues.all { self.look(holder) }
@@ -185,11 +194,12 @@ final class ClientCore {
 
     private func updateSample(_ consensus: Consensus) {
         let before = self.sample
-        let unixTime = WallClock.now
+        let unixTime = self.unixTime()
         let vacancies = self.sample.consensusChanged(
-            size: consensus.parameters[.guardSampleSize], isListed: self.isListedGuard, unixTime: unixTime, now: .now())
+            size: consensus.parameters[.guardSampleSize], isListed: self.isListedGuard, unixTime: unixTime,
+            now: self.eventLoop.now)
         if vacancies > 0 {
-            let seed = PathSeed.deriveGuardSample(secret: SecureRandom.bytes32(), consensusDigest: consensus.digest)
+            let seed = PathSeed.deriveGuardSample(secret: self.randomBytes(), consensusDigest: consensus.digest)
             let drawn = drawGuardSample(
                 consensus: consensus, seed: seed, count: vacancies, existing: Set(self.sample.identities))
             self.sample.add(drawn, unixTime: unixTime)
@@ -222,7 +232,7 @@ final class ClientCore {
         let key = self.pool.requestAdded(
             request.wish, isolation: request.isolation, excluded: request.excluded.union(request.avoided),
             deadline: request.deadline,
-            now: .now())
+            now: self.eventLoop.now)
         guard let key else {
             self.metrics.waitingRequests.increment()
             return request.fail(.ended(.resourceLimit))
@@ -238,7 +248,7 @@ final class ClientCore {
                 on: circuit, exit: exit.identity, timeLimit: self.limits.attemptTimeLimit, eventLoop: self.eventLoop)
         else {
             self.pool.retire(circuitKey)
-            self.pool.streamClosed(on: circuitKey, now: .now())
+            self.pool.streamClosed(on: circuitKey, now: self.eventLoop.now)
             return self.add(request)
         }
         self.trying[circuitKey, default: [:]][ObjectIdentifier(request)] = request
@@ -246,7 +256,7 @@ final class ClientCore {
 
     /// Take up a request that is new.
     func addNew(_ request: PendingRequest) {
-        if let place = request.place { request.avoided = self.refusals.exits(for: place, now: .now()) }
+        if let place = request.place { request.avoided = self.refusals.exits(for: place, now: self.eventLoop.now) }
         self.add(request)
     }
 
@@ -259,8 +269,8 @@ final class ClientCore {
 
     /// The exit could not connect to the destination; others may.
     private func siteRefused(_ request: PendingRequest, _ attempt: PendingRequest.Attempt) {
-        if let place = request.place { self.refusals.refused(place, by: attempt.exit, now: .now()) }
-        request.hurry(until: .now() + self.limits.otherExitPatience)
+        if let place = request.place { self.refusals.refused(place, by: attempt.exit, now: self.eventLoop.now) }
+        request.hurry(until: self.eventLoop.now + self.limits.otherExitPatience)
     }
 
     private func decide(_ decision: StreamRetry.Decision, _ request: PendingRequest, exit: Ed25519PublicKey?) {
@@ -291,8 +301,8 @@ final class ClientCore {
     private func turn() {
         self.isTurnScheduled = false
         guard !self.isShutDown else { return }
-        let mayBuild = (self.consensus?.isValid(now: WallClock.now) ?? false) && !self.usableGuards.isEmpty
-        for action in self.pool.advance(now: .now(), mayBuild: mayBuild) {
+        let mayBuild = (self.consensus?.isValid(now: self.unixTime()) ?? false) && !self.usableGuards.isEmpty
+        for action in self.pool.advance(now: self.eventLoop.now, mayBuild: mayBuild) {
             switch action {
             case .attach(let request, let circuit): self.attach(request, to: circuit)
             case .build(let key, let wish, let excluded): self.build(key, wish, excluding: excluded)
@@ -330,7 +340,7 @@ final class ClientCore {
     }
 
     private func noPath(_ key: CircuitPool.CircuitKey, _ wish: CircuitWish, _ error: PathError) {
-        if error == .noUsableGuard { return self.pool.circuitEnded(key, now: .now()) }
+        if error == .noUsableGuard { return self.pool.circuitEnded(key, now: self.eventLoop.now) }
         self.board.report(.connectingToGuard, because: "\(error)")
         for lost in self.pool.pathImpossible(key) {
             guard let request = self.waiting.removeValue(forKey: lost) else { continue }
@@ -358,7 +368,7 @@ final class ClientCore {
         let guards = self.usableGuards
         // An empty sample would mean "any guard" to the draw.
         guard !guards.isEmpty else { throw .noUsableGuard }
-        let seed = self.assignment.nextSeed(consensusDigest: consensus.digest, now: WallClock.now)
+        let seed = self.assignment.nextSeed(consensusDigest: consensus.digest, now: self.unixTime())
         // The guard in use is judged by its link alone.
         let suspected = self.suspected.subtracting(guards.prefix(1)).union(excluding)
         if let path = try? OnionDirectory.drawPath(
@@ -372,14 +382,14 @@ final class ClientCore {
 
     /// Routers at which circuits have failed lately, or hang.
     private var suspected: Set<Ed25519PublicKey> {
-        let slow = self.circuits.values.filter { .now() - $0.startedAt >= self.pool.rules.slowBuildAfter }
+        let slow = self.circuits.values.filter { self.eventLoop.now - $0.startedAt >= self.pool.rules.slowBuildAfter }
         return Set(self.suspects.keys).union(slow.compactMap { $0.awaitedRouter?.identity })
     }
 
     private func learn(from error: CircuitError, on circuit: ClientCircuit) {
         switch error.recovery {
         case .newPathWithout(let hop) where hop > 0 && hop < circuit.path.count:
-            self.suspects[circuit.path[hop].identity] = .now() + self.limits.suspicion
+            self.suspects[circuit.path[hop].identity] = self.eventLoop.now + self.limits.suspicion
             self.hasTrouble = true
         case .refreshConsensusThenNewPath: self.hasTrouble = true
         case .newPathWithout, .newPath, .newLink, .waitThenNewPath, .fixConfiguration: break
@@ -401,7 +411,7 @@ final class ClientCore {
     }
 
     private func guardFailed(_ identity: Ed25519PublicKey) {
-        self.sample.failed(identity, now: .now())
+        self.sample.failed(identity, now: self.eventLoop.now)
         self.hasTrouble = true
         if self.sample.isNetworkSuspected(isListed: self.isListedGuard) {
             self.board.report(
@@ -422,13 +432,13 @@ final class ClientCore {
 extension ClientCore: ClientCircuitOwner {
     func circuitReady(_ circuit: ClientCircuit) {
         self.builtCount += 1
-        self.lastReadyAt = .now()
+        self.lastReadyAt = self.eventLoop.now
         // From Create on: dialling a guard is no measure of circuits.
-        if let begun = circuit.exchanges.first?.askedAt { self.buildTimes.built(in: .now() - begun) }
+        if let begun = circuit.exchanges.first?.askedAt { self.buildTimes.built(in: self.eventLoop.now - begun) }
         self.applyBuildTimes()
         self.guardStrikes[circuit.guardRouter.identity] = nil
         for router in circuit.path { self.suspects[router.identity] = nil }
-        self.pool.circuitOpened(circuit.key, now: .now())
+        self.pool.circuitOpened(circuit.key, now: self.eventLoop.now)
         self.board.report(.ready)
         self.logger.debug("circuit built", metadata: ["circuit.hops": "\(circuit.path.count)"])
         self.setNeedsTurn()
@@ -438,7 +448,7 @@ extension ClientCore: ClientCircuitOwner {
         if self.configuration.revealsDestinations {
             self.destinations[circuit.key]?[ObjectIdentifier(stream)] = nil
         }
-        self.pool.streamClosed(on: circuit.key, now: .now())
+        self.pool.streamClosed(on: circuit.key, now: self.eventLoop.now)
         if self.pool.waitingRequestCount > 0 || self.pool.phase(of: circuit.key) == .retiring { self.setNeedsTurn() }
     }
 
@@ -446,13 +456,17 @@ extension ClientCore: ClientCircuitOwner {
         let wasBuilding = self.pool.phase(of: circuit.key) == .building
         self.circuits[circuit.key] = nil
         self.destinations[circuit.key] = nil
-        self.pool.circuitEnded(circuit.key, now: .now())
+        self.pool.circuitEnded(circuit.key, now: self.eventLoop.now)
         guard !self.isShutDown else { return }
         if wasBuilding { self.failedCount += 1 }
         self.learn(from: error, on: circuit)
         self.logger.debug(
             "circuit ended", metadata: ["error.code": "\(error)", "circuit.complete": "\(!wasBuilding)"])
-        for request in (self.trying.removeValue(forKey: circuit.key) ?? [:]).values {
+        // In the order in which they were begun: who has waited longest gets the next circuit.
+        let interrupted = (self.trying.removeValue(forKey: circuit.key) ?? [:]).values.sorted {
+            $0.attempt?.stream.id ?? .circuit < $1.attempt?.stream.id ?? .circuit
+        }
+        for request in interrupted {
             request.endAttempt()
             self.decide(request.retry.circuitDied(), request, exit: nil)
         }

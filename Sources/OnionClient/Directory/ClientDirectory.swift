@@ -165,7 +165,7 @@ struct ClientDirectory: Sendable {
     private func refresh() async throws {
         let isCutOff = try await self.onLoop { core in
             core.pool.openCircuitCount == 0
-                && (core.isNetworkTooSmall || .now() - core.lastReadyAt > core.limits.directFallbackAfter)
+                && (core.isNetworkTooSmall || core.eventLoop.now - core.lastReadyAt > core.limits.directFallbackAfter)
         }
         if isCutOff {
             // The directory then learns that this address uses the network at this time, which it knew from the first
@@ -191,7 +191,7 @@ struct ClientDirectory: Sendable {
                 PendingRequest(
                     .stream(.directory, earlyData: ByteBuffer(), promise), wish: .directory,
                     isolation: IsolationKey(listener: "", clientAddress: "", protocolName: "thor-directory"),
-                    deadline: .now() + Self.streamPatience, limits: core.limits, owner: core))
+                    deadline: core.eventLoop.now + Self.streamPatience, limits: core.limits, owner: core))
         }
         let stream = try await promise.futureResult.get()
         let channel = try await DirectoryStreamChannel.make(of: stream, on: self.eventLoop)

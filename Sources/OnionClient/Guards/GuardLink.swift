@@ -146,7 +146,7 @@ final class GuardLink {
         }
         self.state = .ended
         self.timer?.cancel()
-        let circuits = self.waiting + self.circuits.values
+        let circuits = self.waiting + self.circuits.sorted { $0.key < $1.key }.map(\.value)
         self.waiting = []
         self.circuits = [:]
         // The owner first: when it hears of the circuits' end it knows what became of their guard.

@@ -35,7 +35,7 @@ final class GuardLinks {
     }
 
     func closeAll() {
-        let links = self.links.values
+        let links = self.links.sorted { $0.key < $1.key }.map(\.value)
         self.links = [:]
         for link in links { link.close() }
     }

@@ -93,10 +93,10 @@ final class PendingRequest {
         guard let stream = circuit.open(command, data: data) else { return false }
         stream.opener = self
         self.lastCircuit = circuit.key
-        self.begunAt = .now()
+        self.begunAt = eventLoop.now
         if case .stream(_, let earlyData, _) = self.goal, earlyData.readableBytes > 0 { stream.send(earlyData) }
         let bound = NIOLoopBound(self, eventLoop: eventLoop)
-        let timer = eventLoop.scheduleTask(deadline: min(.now() + timeLimit, self.deadline)) {
+        let timer = eventLoop.scheduleTask(deadline: min(eventLoop.now + timeLimit, self.deadline)) {
             bound.value.timerFired()
         }
         self.attempt = Attempt(circuit: circuit.key, exit: exit, stream: stream, timer: timer)

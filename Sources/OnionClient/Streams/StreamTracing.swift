@@ -14,7 +14,7 @@ final class StreamTracing {
     private let request: StreamRequest
     private let promise: EventLoopPromise<TracedStream>
     private let deadline: NIODeadline
-    private let startedAt = NIODeadline.now()
+    private let startedAt: NIODeadline
     private var trace: StreamTrace
     /// The circuit whose round trip has been measured.
     private var probed: (circuit: CircuitPool.CircuitKey, roundTrip: TimeAmount)?
@@ -28,7 +28,8 @@ final class StreamTracing {
         self.core = core
         self.request = request
         self.promise = promise
-        self.deadline = .now() + core.limits.requestPatience
+        self.startedAt = core.eventLoop.now
+        self.deadline = self.startedAt + core.limits.requestPatience
         self.trace = StreamTrace(host: request.host, port: request.port)
     }
 
@@ -42,7 +43,7 @@ final class StreamTracing {
             switch result {
             case .success:
                 if let circuit = request.lastCircuit, let begunAt = request.begunAt {
-                    self.probed = (circuit, .now() - begunAt)
+                    self.probed = (circuit, self.core.eventLoop.now - begunAt)
                     self.trace.circuitWaitSeconds = (begunAt - self.startedAt).seconds
                 }
                 self.resolve()
@@ -58,7 +59,7 @@ final class StreamTracing {
             switch result {
             case .success(.failed(let reason)): self.fail(.resolve, StreamFailure.ended(reason))
             case .success(.answers(let answers)):
-                self.trace.resolveSeconds = request.begunAt.map { (.now() - $0).seconds }
+                self.trace.resolveSeconds = request.begunAt.map { (self.core.eventLoop.now - $0).seconds }
                 self.trace.addresses = answers.compactMap { answer in
                     guard case .address(let address) = answer.value else { return nil }
                     return "\(address)"
@@ -79,7 +80,7 @@ final class StreamTracing {
             self.trace.tryCount += request.retry.retryCount + 1
             switch result {
             case .success(let stream):
-                self.trace.connectSeconds = request.begunAt.map { (.now() - $0).seconds }
+                self.trace.connectSeconds = request.begunAt.map { (self.core.eventLoop.now - $0).seconds }
                 self.trace.connectedAddress = "\(stream.connected.address)"
                 self.promise.succeed(TracedStream(trace: self.trace, result: .success(stream)))
             case .failure where addresses.count > 1: self.connect(to: addresses.dropFirst())

@@ -11,7 +11,7 @@ package enum LinkProtocol: String, Sendable {
 /// The key that the peer proved on one TLS connection. Bound to the connection's event loop.
 package final class PeerKey {
     /// Set before the TLS handshake completes; nil for a client that showed no certificate.
-    package fileprivate(set) var publicKey: Ed25519PublicKey?
+    package internal(set) var publicKey: Ed25519PublicKey?
 
     /// - Parameter publicKey: of a peer that needs no TLS: a test's.
     init(publicKey: Ed25519PublicKey? = nil) { self.publicKey = publicKey }

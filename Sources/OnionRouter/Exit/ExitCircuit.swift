@@ -29,7 +29,7 @@ final class ExitCircuit {
         self.backward = backward
         let parameters = loop.view.parameters
         self.begins = TokenBucket(
-            ratePerSecond: parameters[.beginsPerSecond], burst: parameters[.beginBurst], now: .now())
+            ratePerSecond: parameters[.beginsPerSecond], burst: parameters[.beginBurst], now: loop.eventLoop.now)
         self.endpoint = CircuitEndpoint(
             role: .exit, eventLoop: loop.eventLoop, congestion: loop.view.congestion, limits: loop.view.streamLimits,
             padding: loop.padding, owner: self)
@@ -77,7 +77,8 @@ final class ExitCircuit {
                     connection.channel.closeFuture.whenComplete { _ in admission.streamEnded() }
                     guard stream.connected(connection.connected) else {
                         stream.end(.unspecified)
-                        return connection.channel.close(promise: nil)
+                        // The destination is not to take it for an empty request.
+                        return StreamEdge.reset(connection.channel)
                     }
                     metrics.openedStreams.increment()
                     do {
@@ -108,7 +109,7 @@ final class ExitCircuit {
         guard (self.endpoint?.streamCount ?? 0) <= limit, self.connecting < limit else {
             return self.refused(by: .streamsPerCircuit)
         }
-        return self.begins.take(now: .now()) || self.refused(by: .beginsPerCircuit)
+        return self.begins.take(now: self.loop.eventLoop.now) || self.refused(by: .beginsPerCircuit)
     }
 
     private func refused(by limit: RouterLimit) -> Bool {

@@ -9,13 +9,24 @@ import OnionStreams
 ///
 /// - Source: DESIGN §12
 struct ExitConnector: Sendable {
-    let resolver: Resolver
+    let resolver: any NameService
     let gate: ExitGate
     /// The directory server, which every OR connects to on a client's behalf.
     let directory: String
     let directoryPort: UInt16
     /// Where connections leave from; nil leaves it to the system.
     var source: ExitSource?
+    var open: Open = Self.openTCP
+
+    /// Opens a connection to exactly one address within a time, set up as ``StreamEdge`` wants it.
+    typealias Open = @Sendable (Endpoint, ExitSource?, TimeAmount, any EventLoop) -> EventLoopFuture<any Channel>
+
+    private static let openTCP: Open = { endpoint, source, timeLimit, eventLoop in
+        let bootstrap = StreamEdge.configure(ClientBootstrap(group: eventLoop))
+        return (source?.apply(to: bootstrap, for: endpoint) ?? bootstrap)
+            .connectTimeout(timeLimit)
+            .connect(to: SocketAddress(endpoint))
+    }
 
     /// Addresses of one name that are tried, one after the other.
     static let addressLimit = 4
@@ -32,7 +43,7 @@ struct ExitConnector: Sendable {
     func connect(
         to target: Begin.Target, in view: NetworkView, on eventLoop: any EventLoop
     ) -> EventLoopFuture<Connection> {
-        let deadline = NIODeadline.now() + .milliseconds(Int64(view.parameters[.exitConnectTimeout]))
+        let deadline = eventLoop.now + .milliseconds(Int64(view.parameters[.exitConnectTimeout]))
         switch target {
         case .directory:
             return self.addresses(of: self.directory, in: view, on: eventLoop).flatMap { answer in
@@ -110,16 +121,13 @@ struct ExitConnector: Sendable {
             return eventLoop.makeFailedFuture(Refusal(reason: .hostUnreachable))
         }
         let rest = endpoints.dropFirst()
-        let left = deadline - .now()
+        let left = deadline - eventLoop.now
         guard left > .zero else {
             return eventLoop.makeFailedFuture(Refusal(reason: Self.moreTelling(.timedOut, failure)))
         }
         // An address that does not answer must leave time for the next.
         let share = TimeAmount.nanoseconds(left.nanoseconds / Int64(endpoints.count))
-        let bootstrap = StreamEdge.configure(ClientBootstrap(group: eventLoop))
-        return (self.source?.apply(to: bootstrap, for: endpoint) ?? bootstrap)
-            .connectTimeout(share)
-            .connect(to: SocketAddress(endpoint))
+        return self.open(endpoint, self.source, share, eventLoop)
             .map { Connection(channel: $0, connected: Connected(address: endpoint.address, ttlSeconds: ttl)) }
             .flatMapError { error in
                 let failure = Self.moreTelling(Self.reason(of: error), failure)

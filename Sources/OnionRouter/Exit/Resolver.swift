@@ -7,13 +7,23 @@ package import NIOCore
 import NIOPosix
 package import OnionAddress
 
+/// What an exit asks of name servers.
+package protocol NameService: Sendable {
+    /// Return the addresses of `name`, never none.
+    func addresses(of name: String, on eventLoop: any EventLoop) -> EventLoopFuture<Resolver.Answer>
+    /// Return the name of `address`.
+    func name(of address: IPAddress, on eventLoop: any EventLoop) -> EventLoopFuture<String>
+    /// Allow so many look-ups at once from now on.
+    func update(pendingLimit: Int)
+}
+
 /// Looks names up for exit streams with c-ares: many at once, with TTLs, on one thread of its own.
 ///
 /// Names are absolute: no search domain, no hosts file, no mDNS. What a look-up costs is bounded: a limit on those under
 /// way, two tries of two seconds a server. The one file of this module that touches c-ares and unsafe memory.
 ///
 /// - Source: DESIGN §3, §12
-package final class Resolver: Sendable {
+package final class Resolver: NameService {
     package struct Answer: Equatable, Sendable {
         package var addresses: [IPAddress]
         package var ttlSeconds: UInt32

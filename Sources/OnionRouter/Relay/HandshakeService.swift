@@ -5,7 +5,7 @@ import OnionCircuits
 import OnionCrypto
 import OnionDirectory
 
-/// Answers circuit handshakes on threads of its own, off the event loops: a bounded queue, fair between links, that
+/// Answers circuit handshakes off the event loops, on whatever its executor is: a bounded queue, fair between links, that
 /// drops what has waited too long.
 ///
 /// - Source: DESIGN §6.1
@@ -25,22 +25,22 @@ final class HandshakeService: Sendable {
     }
 
     private let state: NIOLockedValueBox<State>
-    /// Nil without threads.
-    private let threads: NIOThreadPool?
     private let metrics: RouterMetrics
+    private let run: Executor
 
-    /// - Parameter threadCount: 0 answers within the call that asks: for tests that must be the same each time.
+    /// Runs work where it holds nobody up.
+    typealias Executor = @Sendable (@escaping @Sendable () -> Void) -> Void
+
     init(
-        identity: Ed25519PublicKey, onionKeys: [X25519PrivateKey], limits: QueueLimits, threadCount: Int,
-        metrics: RouterMetrics = RouterMetrics()
+        identity: Ed25519PublicKey, onionKeys: [X25519PrivateKey], limits: QueueLimits,
+        metrics: RouterMetrics = RouterMetrics(), executor: @escaping Executor
     ) {
         self.metrics = metrics
+        self.run = executor
         self.state = NIOLockedValueBox(
             State(
                 queue: HandshakeQueue(limits: limits.queue),
                 server: CircuitHandshake.Server(identity: identity, onionKeys: onionKeys)))
-        self.threads = threadCount > 0 ? NIOThreadPool(numberOfThreads: threadCount) : nil
-        self.threads?.start()
     }
 
     struct QueueLimits: Sendable {
@@ -82,8 +82,7 @@ final class HandshakeService: Sendable {
             self.metrics.reached(.handshakeQueue)
             return completion(nil)
         }
-        guard let threads else { return self.runNext() }
-        threads.submit { _ in self.runNext() }
+        self.run { self.runNext() }
     }
 
     /// Forget what a lost link has waiting.
@@ -104,6 +103,4 @@ final class HandshakeService: Sendable {
             }
         }
     }
-
-    func stop() async throws { try await self.threads?.shutdownGracefully() }
 }

@@ -15,6 +15,8 @@ final class LinkTable {
     }
 
     let link: Link
+    /// Which one of its loop's links it is, counted as they open.
+    let number: Int
     /// Who is at the other end.
     private(set) var peer: LinkPeer
     var ids: CircuitIDAllocator
@@ -24,7 +26,8 @@ final class LinkTable {
     /// The circuit of the last cell: most often the next one's too.
     private var latest: (id: CircuitID, entry: Entry)?
 
-    init(link: Link, identity: Ed25519PublicKey?) {
+    init(number: Int, link: Link, identity: Ed25519PublicKey?) {
+        self.number = number
         self.link = link
         self.peer = LinkPeer(identity)
         self.ids = CircuitIDAllocator(isDialler: link.isDialler)
@@ -49,6 +52,9 @@ final class LinkTable {
         self.latest = (id, entry)
         return entry
     }
+
+    /// All circuits in the order of their ids: what ends them together, does so in an order that can be repeated.
+    var orderedCircuits: [Entry] { self.circuits.sorted { $0.key < $1.key }.map(\.value) }
 
     func insert(_ entry: Entry, _ id: CircuitID) {
         self.latest = nil

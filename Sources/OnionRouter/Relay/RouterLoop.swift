@@ -34,9 +34,10 @@ final class RouterLoop {
     let shared: RouterShared
     let padding = PaddingSourceBox()
     private(set) var view: NetworkView
-    private var tables: [ObjectIdentifier: LinkTable] = [:]
+    private(set) var tables: [ObjectIdentifier: LinkTable] = [:]
     /// Links that this OR dials, by their key, until they are open.
-    private var dialling: [ObjectIdentifier: Dialling] = [:]
+    private(set) var dialling: [ObjectIdentifier: Dialling] = [:]
+    private var openedLinkCount = 0
     private var outbox = CrossLoopCells()
     private var isOutboxFlushScheduled = false
     private var ticker: RepeatedTask?
@@ -45,7 +46,7 @@ final class RouterLoop {
     var queues: LoopQueues
     var isReliefScheduled = false
 
-    private struct Dialling {
+    struct Dialling {
         let identity: Ed25519PublicKey
         let promise: EventLoopPromise<LinkHandle>
     }
@@ -110,8 +111,8 @@ final class RouterLoop {
     func stop() {
         self.ticker?.cancel()
         self.queueTicker?.cancel()
-        for table in self.tables.values {
-            for entry in table.circuits.values {
+        for table in self.tables.values.sorted(by: { $0.number < $1.number }) {
+            for entry in table.orderedCircuits {
                 guard case .previous(let circuit) = entry else { continue }
                 self.fail(circuit, reason: .shuttingDown)
             }
@@ -127,7 +128,7 @@ final class RouterLoop {
     }
 
     private func tick() {
-        let now = NIODeadline.now()
+        let now = self.eventLoop.now
         for table in self.tables.values {
             for case .previous(let circuit) in table.circuits.values { circuit.exit?.tick(now: now) }
         }
@@ -265,7 +266,7 @@ final class RouterLoop {
             return promise.fail(LinkError.closed)
         }
         let bound = NIOLoopBound(self, eventLoop: self.eventLoop)
-        self.shared.transport.dial(address, linkKey: router.linkKey, on: self.eventLoop, owner: self).whenComplete {
+        self.shared.dial(address, router.linkKey, self.eventLoop, self).whenComplete {
             let loop = bound.value
             switch $0 {
             case .success(let link):
@@ -505,7 +506,8 @@ extension RouterLoop: LinkOwner {
         let dialling = self.dialling.removeValue(forKey: ObjectIdentifier(link))
         link.update(self.view.linkLimits)
         let identity = dialling?.identity ?? link.peerKey.flatMap { self.view.identity(ofLinkKey: $0) }
-        let table = LinkTable(link: link, identity: identity)
+        self.openedLinkCount += 1
+        let table = LinkTable(number: self.openedLinkCount, link: link, identity: identity)
         self.tables[ObjectIdentifier(link)] = table
         if !link.isDialler, let address = link.remoteAddress { self.shared.admission.linkOpened(address) }
         let handle = LinkHandle(link, on: self)
@@ -586,7 +588,7 @@ extension RouterLoop: LinkOwner {
         if !link.isDialler, let address = link.remoteAddress { self.shared.admission.linkClosed(address) }
         table.isClosed = true
         if let identity = table.identity { self.shared.registry.retire(key, of: identity) }
-        for entry in table.circuits.values {
+        for entry in table.orderedCircuits {
             switch entry {
             case .previous(let circuit): self.perform(circuit.rules.previousHopGone(), on: circuit)
             case .next(let circuit): self.end(circuit, telling: .linkLost, destroy: false)

@@ -65,10 +65,14 @@ package final class OnionRouter: Service, Sendable {
         defer { resolver.stop() }
         let view = NetworkView(consensus: nil)
         let metrics = RouterMetrics()
+        let threads = NIOThreadPool(numberOfThreads: RouterConfiguration.handshakeThreadCount)
+        threads.start()
         let handshakes = HandshakeService(
-            identity: identity, onionKeys: ring.accepted,
-            limits: view.handshakeLimits,
-            threadCount: RouterConfiguration.handshakeThreadCount, metrics: metrics)
+            identity: identity, onionKeys: ring.accepted, limits: view.handshakeLimits, metrics: metrics,
+            executor: { work in threads.submit { _ in work() } })
+        let transport = try LinkTransport(credentials: credentials, limits: view.linkLimits) { observed in
+            NetInfo(unixTime: UInt64(max(0, Date().timeIntervalSince1970)), observedAddress: observed)
+        }
         let shared = RouterShared(
             identity: identity, group: group, handshakes: handshakes,
             connector: ExitConnector(
@@ -77,16 +81,14 @@ package final class OnionRouter: Service, Sendable {
                     policy: configuration.exitPolicy, ownAddresses: try ExitGate.interfaceAddresses()),
                 directory: configuration.directoryHost, directoryPort: configuration.directoryPort,
                 source: configuration.exitSource.map { ExitSource(address: $0) }),
-            transport: try LinkTransport(credentials: credentials, limits: view.linkLimits) { observed in
-                NetInfo(unixTime: UInt64(max(0, Date().timeIntervalSince1970)), observedAddress: observed)
-            },
+            dial: { transport.dial($0, linkKey: $1, on: $2, owner: $3) },
             admission: RouterAdmission(
                 view: view, directory: IPAddress(configuration.directoryHost),
                 descriptorCount: configuration.descriptorCount, metrics: metrics),
             metrics: metrics, view: view)
         try await shared.start()
         self.onStart(Array(group.makeIterator()))
-        let listener = try await self.listen(shared, on: group)
+        let listener = try await self.listen(transport, shared, on: group)
         guard let bound = listener.localAddress.flatMap(Endpoint.init) else { throw RouterError.noListeningAddress }
         let addresses = [try self.advertised(bound)]
         self.onListening(bound)
@@ -94,7 +96,8 @@ package final class OnionRouter: Service, Sendable {
         let directory = RouterDirectory(
             configuration: configuration, linkKey: credentials.publicKey,
             dialler: try DirectoryDialler(directoryKey: configuration.directoryKey, credentials: credentials),
-            shared: shared, eventLoop: group.next(), keys: keys, ring: ring, addresses: addresses, logger: self.logger,
+            shared: shared, eventLoop: group.next(), keys: KeptOnionKeys(ring, store: keys), addresses: addresses,
+            logger: self.logger,
             onReady: self.onReady)
         let result: Result<Void, any Error>
         do {
@@ -106,13 +109,15 @@ package final class OnionRouter: Service, Sendable {
         shared.stopAccepting()
         try? await listener.close()
         for loop in shared.loops { loop.run { $0.stop() } }
-        try await handshakes.stop()
+        try await threads.shutdownGracefully()
         if case .failure(let error) = result, !(error is CancellationError) { throw error }
     }
 
-    private func listen(_ shared: RouterShared, on group: MultiThreadedEventLoopGroup) async throws -> any Channel {
+    private func listen(
+        _ transport: LinkTransport, _ shared: RouterShared, on group: MultiThreadedEventLoopGroup
+    ) async throws -> any Channel {
         do {
-            return try await shared.transport.listen(
+            return try await transport.listen(
                 on: SocketAddress(self.configuration.listen), group: group,
                 admit: { channel in
                     // One without an address is closed already.

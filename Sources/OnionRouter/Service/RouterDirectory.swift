@@ -17,14 +17,13 @@ actor RouterDirectory {
     private let dialler: DirectoryDialler
     private let shared: RouterShared
     private let eventLoop: any EventLoop
-    private let keys: RouterKeyStore
     /// Where others reach this OR.
     private let addresses: [Endpoint]
     private let logger: Logger
     private let onReady: @Sendable () -> Void
 
     private let store: ConsensusStore
-    private var ring: OnionKeyRing
+    private var keys: KeptOnionKeys
     private var consensus: Consensus?
     /// Whether the directory has accepted this OR once: what fails later is tried again.
     private var wasRegistered = false
@@ -38,7 +37,7 @@ actor RouterDirectory {
     /// - Parameter onReady: called once, when the OR is in the consensus.
     init(
         configuration: RouterConfiguration, linkKey: Ed25519PublicKey, dialler: DirectoryDialler, shared: RouterShared,
-        eventLoop: any EventLoop, keys: RouterKeyStore, ring: OnionKeyRing, addresses: [Endpoint], logger: Logger,
+        eventLoop: any EventLoop, keys: KeptOnionKeys, addresses: [Endpoint], logger: Logger,
         onReady: @escaping @Sendable () -> Void
     ) {
         self.configuration = configuration
@@ -47,7 +46,6 @@ actor RouterDirectory {
         self.shared = shared
         self.eventLoop = eventLoop
         self.keys = keys
-        self.ring = ring
         self.store = ConsensusStore(path: "\(configuration.stateDirectory)/consensus")
         self.addresses = addresses
         self.logger = logger
@@ -92,7 +90,7 @@ actor RouterDirectory {
 
     /// One connection, from registration until it fails.
     private func session() async throws {
-        try self.rotateOnionKey()
+        self.rotateOnionKey()
         let connection = try await self.dialler.connect(
             host: self.configuration.directoryHost, port: self.configuration.directoryPort, on: self.eventLoop)
         do {
@@ -118,7 +116,7 @@ actor RouterDirectory {
         while true {
             let interval = self.parameters[.heartbeatInterval]
             try await Task.sleep(for: .milliseconds(interval))
-            if try self.rotateOnionKey() { throw OnionKeyRotated() }
+            if self.rotateOnionKey() { throw OnionKeyRotated() }
             counter += 1
             _ = try await connection.heartbeat(counter: counter, load: await self.load())
         }
@@ -158,14 +156,17 @@ actor RouterDirectory {
     }
 
     @discardableResult
-    private func rotateOnionKey() throws -> Bool {
-        let isChanged = self.ring.rotate(
+    private func rotateOnionKey() -> Bool {
+        let wasSaved = self.keys.saveFailure == nil
+        let isChanged = self.keys.rotate(
             now: Self.unixTime, lifetime: self.parameters[.onionKeyLifetime],
-            overlap: self.parameters[.onionKeyOverlap], make: { X25519PrivateKey() })
+            overlap: self.parameters[.onionKeyOverlap])
+        if wasSaved, let failure = self.keys.saveFailure {
+            self.logger.info("onion key not saved; it is used all the same", metadata: ["error": "\(failure)"])
+        }
         guard isChanged else { return false }
-        try self.keys.save(self.ring)
         self.shared.handshakes.rotate(
-            identity: self.configuration.identityKey.publicKey, onionKeys: self.ring.accepted)
+            identity: self.configuration.identityKey.publicKey, onionKeys: self.keys.ring.accepted)
         return true
     }
 
@@ -174,8 +175,8 @@ actor RouterDirectory {
         return try RouterDescriptor(
             identity: self.configuration.identityKey.publicKey,
             linkKey: self.linkKey,
-            onionKey: self.ring.current.secret.publicKey,
-            onionKeyValidUntil: self.ring.validUntil(
+            onionKey: self.keys.ring.current.secret.publicKey,
+            onionKeyValidUntil: self.keys.ring.validUntil(
                 lifetime: self.parameters[.onionKeyLifetime], overlap: self.parameters[.onionKeyOverlap]),
             published: Self.unixTime,
             // Milliseconds go up with every registration, after a restart too.

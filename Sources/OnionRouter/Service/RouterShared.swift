@@ -12,7 +12,7 @@ final class RouterShared: Sendable {
     let registry: LinkRegistry
     let handshakes: HandshakeService
     let connector: ExitConnector
-    let transport: LinkTransport
+    let dial: LinkTransport.Dial
     let admission: RouterAdmission
     let metrics: RouterMetrics
     /// Event loops that share the work, and what the process may queue.
@@ -34,7 +34,7 @@ final class RouterShared: Sendable {
 
     init(
         identity: Ed25519PublicKey, group: any EventLoopGroup, handshakes: HandshakeService, connector: ExitConnector,
-        transport: LinkTransport, admission: RouterAdmission, metrics: RouterMetrics, view: NetworkView
+        dial: @escaping LinkTransport.Dial, admission: RouterAdmission, metrics: RouterMetrics, view: NetworkView
     ) {
         self.identity = identity
         self.registry = LinkRegistry(ownIdentity: identity)
@@ -42,7 +42,7 @@ final class RouterShared: Sendable {
         self.loopCount = group.makeIterator().reduce(0) { count, _ in count + 1 }
         self.handshakes = handshakes
         self.connector = connector
-        self.transport = transport
+        self.dial = dial
         self.admission = admission
         self.metrics = metrics
         self.state = NIOLockedValueBox(State(view: view))
@@ -59,10 +59,14 @@ final class RouterShared: Sendable {
     /// Make the part of each event loop.
     func start() async throws {
         for eventLoop in self.group.makeIterator() {
-            let reference = try await eventLoop.submit { RouterLoop(eventLoop: eventLoop, shared: self).reference }
-                .get()
-            self.state.withLockedValue { $0.loops[ObjectIdentifier(eventLoop)] = reference }
+            try await eventLoop.submit { self.start(on: eventLoop) }.get()
         }
+    }
+
+    /// Make the part of `eventLoop`, which must be the current one and of the group.
+    func start(on eventLoop: any EventLoop) {
+        let reference = RouterLoop(eventLoop: eventLoop, shared: self).reference
+        self.state.withLockedValue { $0.loops[ObjectIdentifier(eventLoop)] = reference }
     }
 
     /// The part that lives on `eventLoop`, which must be one of the group's.
@@ -94,7 +98,7 @@ final class RouterShared: Sendable {
     /// - Source: DESIGN §6.1
     func refreshView(on eventLoop: any EventLoop) -> EventLoopFuture<NetworkView> {
         let promise = eventLoop.makePromise(of: NetworkView.self)
-        let now = NIODeadline.now()
+        let now = eventLoop.now
         let isWaiting = self.state.withLockedValue { state in
             let interval = TimeAmount.seconds(Int64(state.view.parameters[.extendRefreshInterval]))
             let isSoon = state.lastRefresh.map { now < $0 + interval } ?? false

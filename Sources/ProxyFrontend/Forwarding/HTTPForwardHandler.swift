@@ -1,5 +1,6 @@
 internal import NIOCore
 internal import NIOHTTP1
+internal import OnionStreams
 
 /// Turns one request to a proxy into one to the origin: stands between NIOHTTP1's decoder, which takes the program's bytes
 /// apart, and the stream's handler, which gets the bytes that the origin is to read. Of the answer only the head gains a field.
@@ -101,10 +102,16 @@ final class HTTPForwardHandler: ChannelDuplexHandler {
     }
 
     private func closeOnceAnswered(_ context: ChannelHandlerContext) {
-        if let answeredAt, context.eventLoop.now - answeredAt >= Self.answerRest { return context.close(promise: nil) }
+        if let answeredAt, context.eventLoop.now - answeredAt >= Self.answerRest { return Self.closeInOrder(context) }
         self.timer = context.eventLoop.assumeIsolated().scheduleTask(in: Self.answerRest) {
             self.closeOnceAnswered(context)
         }
+    }
+
+    /// What was written is an answer, and the end its end.
+    private static func closeInOrder(_ context: ChannelHandlerContext) {
+        StreamEdge.setReset(false, onClosing: context.channel)
+        context.close(promise: nil)
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
@@ -113,7 +120,7 @@ final class HTTPForwardHandler: ChannelDuplexHandler {
             self.state = .finished
             let bound = NIOLoopBound(context, eventLoop: context.eventLoop)
             let written = context.eventLoop.makePromise(of: Void.self)
-            written.futureResult.whenComplete { _ in bound.value.close(promise: nil) }
+            written.futureResult.whenComplete { _ in Self.closeInOrder(bound.value) }
             context.writeAndFlush(Self.wrapOutboundOut(HTTPReply.badRequest.bytes), promise: written)
         // What the decoder cannot read must not reach the origin in part: it might read it otherwise.
         case .head, .body: context.fireErrorCaught(error)

@@ -10,13 +10,18 @@ import Testing
 struct HandshakeServiceTests {
     private static let identity = Ed25519PrivateKey().publicKey
     private static let onionKey = X25519PrivateKey()
+    private let threads = NIOThreadPool(numberOfThreads: 1)
 
-    private static func service(total: Int = 100, perLink: Int = 100, keys: [X25519PrivateKey] = [onionKey])
+    init() { self.threads.start() }
+
+    private func service(total: Int = 100, perLink: Int = 100, keys: [X25519PrivateKey] = [Self.onionKey])
         -> HandshakeService
     {
-        HandshakeService(
-            identity: identity, onionKeys: keys,
-            limits: .init(total: total, perLink: perLink, patience: .seconds(60)), threadCount: 1)
+        let threads = self.threads
+        return HandshakeService(
+            identity: Self.identity, onionKeys: keys,
+            limits: .init(total: total, perLink: perLink, patience: .seconds(60)),
+            executor: { work in threads.submit { _ in work() } })
     }
 
     private final class Key {}
@@ -31,7 +36,7 @@ struct HandshakeServiceTests {
     @Test("answers what is meant for it, with either key")
     func answers() async throws {
         let old = X25519PrivateKey()
-        let service = Self.service(keys: [Self.onionKey, old])
+        let service = self.service(keys: [Self.onionKey, old])
         for key in [Self.onionKey, old] {
             let client = CircuitHandshake.Client(identity: Self.identity, onionKey: key.publicKey)
             let created = try #require(await self.answer(service, client.create)).created
@@ -41,24 +46,24 @@ struct HandshakeServiceTests {
         service.rotate(identity: Self.identity, onionKeys: [Self.onionKey])
         let late = CircuitHandshake.Client(identity: Self.identity, onionKey: old.publicKey)
         #expect(await self.answer(service, late.create) == nil)
-        try await service.stop()
+        try await self.threads.shutdownGracefully()
     }
 
     @Test("says nothing to what is not meant for it")
     func refusals() async throws {
-        let service = Self.service()
+        let service = self.service()
         let wrong = [
             CircuitHandshake.Client(identity: Ed25519PrivateKey().publicKey, onionKey: Self.onionKey.publicKey).create,
             CircuitHandshake.Client(identity: Self.identity, onionKey: X25519PrivateKey().publicKey).create,
             [], [UInt8](repeating: 0, count: CircuitHandshake.createByteCount),
         ]
         for create in wrong { #expect(await self.answer(service, create) == nil) }
-        try await service.stop()
+        try await self.threads.shutdownGracefully()
     }
 
     @Test("takes as many as its limits, of all links and of one, and refuses the next at once")
     func bounded() async throws {
-        let service = Self.service(total: 3, perLink: 2)
+        let service = self.service(total: 3, perLink: 2)
         let create = CircuitHandshake.Client(identity: Self.identity, onionKey: Self.onionKey.publicKey).create
         let (first, second) = (Key(), Key())
         // The only thread is held in the first answer until the test lets go.
@@ -94,6 +99,6 @@ struct HandshakeServiceTests {
         gate.lock()
         gate.unlock(withValue: 2)
         try await done.futureResult.get()
-        try await service.stop()
+        try await self.threads.shutdownGracefully()
     }
 }

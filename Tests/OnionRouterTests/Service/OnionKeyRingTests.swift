@@ -86,6 +86,29 @@ struct RouterKeyStoreTests {
         }
     }
 
+    @Test("uses a new key that the disk does not take, and saves it once it does")
+    func fullDisk() throws {
+        try self.withStore { store in
+            let missing = RouterKeyStore(directory: "\(store.directory)/later")
+            let ring = try store.onionKeys(now: 1000)
+            var kept = KeptOnionKeys(ring, store: missing)
+            func rotate(at now: UInt64) -> Bool { kept.rotate(now: now, lifetime: 100, overlap: 500) }
+            let isChanged = rotate(at: 1100)
+            #expect(isChanged)
+            #expect(kept.saveFailure != nil)
+            #expect(kept.ring.current.made == 1100)
+            #expect(kept.ring.accepted.count == 2)
+            // The handshakes' keys are told once; the disk is asked again.
+            let isChangedAgain = rotate(at: 1101)
+            #expect(!isChangedAgain)
+            #expect(kept.saveFailure != nil)
+            try FileManager.default.createDirectory(atPath: missing.directory, withIntermediateDirectories: false)
+            _ = rotate(at: 1102)
+            #expect(kept.saveFailure == nil)
+            #expect(try self.files(missing) == ["onion-1100.key"])
+        }
+    }
+
     @Test("passes over files whose names tell no time")
     func otherFiles() throws {
         try self.withStore { store in

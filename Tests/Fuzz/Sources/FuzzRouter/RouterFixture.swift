@@ -93,11 +93,11 @@ struct RouterFixture: Sendable {
             identity: self.identity, group: eventLoop,
             handshakes: HandshakeService(
                 identity: self.identity, onionKeys: [self.onionKey], limits: self.views[0].handshakeLimits,
-                threadCount: 0, metrics: self.metrics),
+                metrics: self.metrics, executor: { $0() }),
             connector: ExitConnector(
                 resolver: self.resolver, gate: ExitGate(policy: .rejectAll, ownAddresses: []),
                 directory: "directory.invalid", directoryPort: 9030),
-            transport: self.transport,
+            dial: { self.transport.dial($0, linkKey: $1, on: $2, owner: $3) },
             admission: RouterAdmission(
                 view: self.views[0], directory: nil, descriptorCount: 1024, metrics: self.metrics),
             metrics: self.metrics, view: self.views[0])
