@@ -179,7 +179,7 @@ def record_documents(folder, state):
 
 def keep(folder, data):
     os.makedirs(folder, exist_ok=True)
-    with open(os.path.join(folder, hashlib.sha1(data).hexdigest()), "wb") as file:
+    with open(os.path.join(folder, f"real-{hashlib.sha1(data).hexdigest()[:12]}"), "wb") as file:
         file.write(data)
 
 
