@@ -144,7 +144,8 @@ def main():
         try:
             subprocess.run(
                 command, input=b"hello\r\n", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=10,
-                env={**os.environ, "NO_PROXY": "", "no_proxy": ""})
+                # Else connect-proxy tells who is logged in here.
+                env={**os.environ, "NO_PROXY": "", "no_proxy": "", "SOCKS5_USER": "alice", "SOCKS5_PASSWORD": "word"})
         except subprocess.TimeoutExpired:
             pass
         for said in {bytes(said[:LIMIT]) for said in proxy.heard if said}:
