@@ -8,8 +8,8 @@
 # FuzzCipherC is the layer cipher from C, under the address and undefined-behaviour sanitizers; it shares corpus and fail cases
 # with FuzzCipher.
 #
-# run.sh --corpus [TARGET...] puts the smallest inputs that reach all that .build/corpus reaches into Corpus, at most
-# CORPUS_BYTES (4096) of each target.
+# run.sh --corpus [TARGET...] renews what Corpus keeps of each target, but for real traffic (real-*, see record.py): of the
+# smallest inputs that together reach all that .build/corpus reaches, CORPUS_COUNT (24), from the shortest to the longest.
 set -euo pipefail
 cd "$(dirname "$0")"
 keeps_corpus=
@@ -23,7 +23,7 @@ shift || true
 jobs=${FUZZ_JOBS:-$(nproc)}
 timeout=${FUZZ_TIMEOUT:-10}
 seconds=${FUZZ_SECONDS:-0}
-corpus_bytes=${CORPUS_BYTES:-4096}
+corpus_count=${CORPUS_COUNT:-24}
 extra=${FUZZ_SANITIZERS-address}
 sanitizers=fuzzer${extra:+,$extra}
 c_target=FuzzCipherC
@@ -102,17 +102,18 @@ keep_corpus() {
     [ "$target" != FuzzCipherC ] || return 0
     merged=$(mktemp -d)
     "$program" -merge=1 -timeout="$timeout" "$merged" "Corpus/$target" "$corpus" >".build/$target.merge.log" 2>&1
-    rm -f "Corpus/$target"/*
-    local total=0 size name
-    while read -r size name; do
-        total=$((total + size))
-        [ "$total" -le "$corpus_bytes" ] || break
-        cp "$merged/$name" "Corpus/$target/"
-    done < <(cd "$merged" && stat -c '%s %n' -- * | sort -n -k1,1 -k2,2)
+    find "Corpus/$target" -type f ! -name 'real-*' -delete
+    (cd "$merged" && stat -c '%s %n' -- * | sort -n -k1,1 -k2,2) |
+        awk -v count="$corpus_count" '{ names[NR] = $2 }
+            END {
+                step = NR > count ? NR / count : 1
+                for (place = NR; place >= 1; place -= step) print names[int(place)]
+            }' |
+        while read -r name; do cp "$merged/$name" "Corpus/$target/"; done
     rm -rf "$merged"
     echo "$target: $(find "Corpus/$target" -type f | wc -l) inputs kept"
 }
 
-export bin inputs timeout seconds corpus_bytes keeps_corpus
+export bin inputs timeout seconds corpus_count keeps_corpus
 export -f fuzz max_length keep_corpus
 printf '%s\n' "${targets[@]}" | xargs -P "$jobs" -I{} bash -euo pipefail -c 'fuzz {}'

@@ -188,10 +188,11 @@ package struct Registry: Sendable {
         return closing
     }
 
-    /// Forget routers that have been away for very long, so that the registry does not grow for ever.
+    /// Forget routers that have been away for very long, so that the registry does not grow for ever. One whose connection is
+    /// open is not away: its events would count for whoever registers it anew.
     package mutating func prune(unixSeconds: UInt64) {
         self.entries = self.entries.filter { identity, entry in
-            entry.isListed || self.pending[identity] != nil
+            entry.isListed || self.pending[identity] != nil || entry.connection != nil
                 || unixSeconds < entry.lastSeen.addingClamped(self.limits.forgetAfterSeconds)
         }
     }

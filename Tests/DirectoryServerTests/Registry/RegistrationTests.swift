@@ -188,6 +188,9 @@ struct RegistrationTests {
         var test = TestRegistry({ $0.forgetAfterSeconds = 100 })
         let (gone, kept) = (TestRouter(), TestRouter())
         let connections = [try test.list(gone), try test.list(kept)]
+        let probe = test.registry.connectionClosed(connections[0])
+        let closing = test.finish(try #require(probe), .unreachable)
+        #expect(closing == .none)
         for beat in 1...60 as ClosedRange<UInt64> {
             test.advance(2000)
             #expect(test.beat(connections[1], beat) == .acknowledge)
@@ -195,6 +198,22 @@ struct RegistrationTests {
             #expect(test.registry.stored.count == (beat < 50 ? 2 : 1), "\(beat)")
         }
         #expect(test.listed == [kept.fingerprint])
+    }
+
+    @Test("a router is not forgotten while its connection is open, whose events would count for the next")
+    func pruningConnected() throws {
+        var test = TestRegistry({ $0.forgetAfterSeconds = 100 })
+        let (silent, kept) = (TestRouter(), TestRouter())
+        let connections = [try test.list(silent), try test.list(kept)]
+        for beat in 1...60 as ClosedRange<UInt64> {
+            test.advance(2000)
+            #expect(test.beat(connections[1], beat) == .acknowledge)
+        }
+        test.registry.prune(unixSeconds: test.unixSeconds)
+        #expect(test.listed == [kept.fingerprint])
+        let (again, _) = try test.register(silent, sequence: 2)
+        #expect(test.beat(connections[0], 1) == .notRegistered)
+        #expect(test.beat(again, 1) == .acknowledge)
     }
 }
 
