@@ -4,6 +4,7 @@ import atexit
 import base64
 import json
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -80,7 +81,7 @@ class Server:
 class Network:
     """thor-testnet and what it started."""
 
-    def __init__(self, executables, routers=5, extra=()):
+    def __init__(self, executables, routers=5, extra=(), descriptor_limit=None):
         self.executables = executables
         self.directory = tempfile.mkdtemp(prefix="thor-e2e-")
         atexit.register(shutil.rmtree, self.directory, ignore_errors=True)
@@ -91,6 +92,8 @@ class Network:
             [f"{executables}/thor-testnet", "--routers", str(routers), "--listen", "127.0.0.1:0",
              "--json", self.json_path, *extra],
             stdout=self.output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+            preexec_fn=descriptor_limit and (
+                lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (descriptor_limit, descriptor_limit))),
             # Not in our group: Ctrl-C for the tests is not Ctrl-C for the network.
             start_new_session=True)
         if not wait_for(lambda: os.path.exists(self.json_path) or self.process.poll() is not None, 90):
