@@ -54,7 +54,10 @@ final class RollbackDirectory: ChannelInboundHandler {
         let answer: DirectoryMessage? =
             switch self.unwrapInboundIn(data) {
             case .opened: .hello(self.hello.bytes)
-            case .message(.register): .registered(sequence: 1, revision: self.consensus.revision)
+            case .message(.register(let bytes)):
+                (try? SignedDescriptor(verifying: bytes)).map {
+                    .registered(sequence: $0.descriptor.sequence, revision: self.consensus.revision)
+                }
             case .message(.getConsensus): .consensus(self.consensus.bytes)
             case .message: nil
             }

@@ -94,7 +94,7 @@ struct RouterLimitTests {
         // With it, the one before is not.
         try await RollbackDirectory.run(directoryKey, answering: try consensus(6)) { endpoint in
             configuration.directoryPort = endpoint.port
-            try await Self.run(configuration) { lines in lines.contains { $0.contains("older(revision: 6, have: 7)") } }
+            try await Self.run(configuration) { lines in lines.contains { $0.contains("revision 6 is older than 7") } }
         }
         #expect(kept()?.revision == 7)
     }
