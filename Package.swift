@@ -169,6 +169,21 @@ let package = Package(
             name: "ThorTestnet", dependencies: ["OnionCrypto", "OnionDirectory", "ThorDaemon", unixSignals],
             swiftSettings: houseRules),
 
+        .target(
+            name: "HostilePeers",
+            dependencies: [
+                "DirectoryClient", "OnionAddress", "OnionCells", "OnionCrypto", "OnionDirectory", "OnionLink",
+                nioConcurrencyHelpers, nioCore, nioPosix, nioTLS,
+            ],
+            swiftSettings: houseRules),
+        .target(
+            name: "AttackSuite",
+            dependencies: [
+                "DirectoryClient", "HostilePeers", "OnionAddress", "OnionCells", "OnionCrypto", "OnionDirectory",
+                "OnionLink", "ThorDaemon", "ThorTestnet", nioConcurrencyHelpers, nioCore, nioPosix,
+            ],
+            swiftSettings: houseRules),
+
         // 5 Executables
         .executableTarget(
             name: "thor-keys", dependencies: ["OnionCrypto", "ThorDaemon", argumentParser], swiftSettings: houseRules),
@@ -196,7 +211,8 @@ let package = Package(
             ],
             swiftSettings: houseRules),
         .executableTarget(
-            name: "thor-testnet", dependencies: ["ThorDaemon", "ThorTestnet", argumentParser, unixSignals],
+            name: "thor-testnet",
+            dependencies: ["AttackSuite", "ThorDaemon", "ThorTestnet", argumentParser, unixSignals],
             swiftSettings: houseRules),
         .executableTarget(
             name: "thor-chatgpt", dependencies: ["ThorChat", "ThorDaemon", argumentParser], swiftSettings: houseRules),
@@ -291,12 +307,13 @@ let package = Package(
             exclude: ["FailCases", "Package.swift", "Sources/CFuzzer", "Sources/FuzzDriver", "run.sh"]
                 + fuzzPrograms.map { "Sources/\($0)/Main.swift" },
             sources: ["Replay"] + fuzzPrograms.map { "Sources/\($0)" }, swiftSettings: houseRules),
+        .testTarget(name: "AttackSuiteTests", dependencies: ["AttackSuite"], swiftSettings: houseRules),
         .testTarget(
             name: "AttackTests",
             dependencies: [
-                "OnionAddress",
-                "DirectoryClient", "DirectoryServer", "OnionCells", "OnionClient", "OnionCrypto", "OnionDirectory",
-                "OnionLink", "OnionRouter", logging, nioConcurrencyHelpers, nioCore, nioPosix, nioTLS,
+                "AttackSuite", "DirectoryClient", "DirectoryServer", "HostilePeers", "OnionAddress", "OnionCells",
+                "OnionClient", "OnionCrypto", "OnionDirectory", "OnionLink", "OnionRouter", logging,
+                nioConcurrencyHelpers, nioCore, nioPosix,
             ],
             swiftSettings: houseRules),
     ]
