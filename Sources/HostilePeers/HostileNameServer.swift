@@ -42,8 +42,8 @@ package final class HostileNameServer: Sendable {
         }
 
         /// - Source: RFC 1035 §4.1
-        private func answer(to query: ByteBuffer) -> ByteBuffer? {
-            var query = query
+        private func answer(to whole: ByteBuffer) -> ByteBuffer? {
+            var query = whole
             guard let id = query.readInteger(as: UInt16.self), query.readBytes(length: 10) != nil else { return nil }
             let question = query.readerIndex
             var labels: [String] = []
@@ -53,7 +53,7 @@ package final class HostileNameServer: Sendable {
                 labels.append(label)
             }
             guard let type = query.readInteger(as: UInt16.self), query.readInteger(as: UInt16.self) != nil,
-                let asked = query.getBytes(at: question, length: query.readerIndex - question)
+                let asked = whole.getBytes(at: question, length: query.readerIndex - question)
             else { return nil }
             let name = labels.joined(separator: ".")
             // Both families are asked for at each look-up; they are told apart, so that each is counted by itself.

@@ -15,6 +15,7 @@ import tempfile
 import time
 import traceback
 
+import checks_attack
 import checks_chat
 import checks_closing
 import checks_failure
@@ -71,7 +72,7 @@ def main():
     # Order matters: what only looks comes first, what breaks routers last, and each that needs a network of its own
     # runs beside the shared one.
     checks = (checks_lifecycle.CHECKS + checks_closing.CHECKS + checks_load.CHECKS + checks_chat.CHECKS + checks_proxy.CHECKS
-              + checks_failure.CHECKS + checks_proxy.BREAKING_CHECKS)
+              + checks_attack.CHECKS              + checks_failure.CHECKS + checks_proxy.BREAKING_CHECKS)
     wanted = [check for check in checks if not options.only or any(word in check.__name__ for word in options.only)]
     try:
         for check in wanted:

@@ -48,7 +48,10 @@ enum ExitAttacks {
             [.v4(0x7f00_0001), .v4(0xa9fe_a9fe), .v6(hi: 0, lo: 1), .v6(hi: 0, lo: 0xffff_7f00_0001)]
         }
         let ranges = SpecialPurpose.table.flatMap { entry in
-            ["\(entry.prefix.address)", entry.prefix.address.next.map { "\($0)" }].compactMap { $0 }
+            [
+                "\(entry.prefix.address)",
+                entry.prefix.address.next.flatMap { entry.prefix.contains($0) ? "\($0)" : nil },
+            ].compactMap { $0 }
         }
         let hosts = Self.loopbackSpellings + Self.nearbySpellings + ranges
         let outcome = try await Self.withExit(arena, ["--resolver", "\(names.endpoint)"]) { exit in
@@ -112,7 +115,7 @@ enum ExitAttacks {
                         // Each name is asked for four times.
                         let name = "\(["a", "b", "c", "d"][Int(stream % 4)])\((stream - 1) / 16).rebinding.example"
                         circuit.send([.begin(stream, port: port, host: name), .init(.data, stream, [1])])
-                        guard case .message(_, let answer) = await circuit.next() else {
+                        guard case .message(_, let answer) = await Self.answer(circuit) else {
                             throw PeerError.circuitFailed
                         }
                         let isOpen =
@@ -149,7 +152,7 @@ enum ExitAttacks {
             circuit.send([.init(.resolve, 2, [1] + Array("localhost".utf8))])
             guard case .message(_, let answer) = await circuit.next() else { throw PeerError.circuitFailed }
             trials.expect(
-                answer.command == RelayCommand.resolved.rawValue && answer.data.first == 3, "Resolve: \(answer)")
+                answer == .init(.resolved, 2, [EndReason.notAllowed.rawValue]), "Resolve: \(answer)")
             await circuit.link.close()
             CellAttacks.undelivered(tally, &trials)
             return trials.outcome("refused")
@@ -194,6 +197,15 @@ enum ExitAttacks {
         return circuit
     }
 
+    /// The next message that is an answer: SendMes come in between.
+    private static func answer(_ circuit: HostileCircuit) async -> HostileCircuit.Event {
+        while true {
+            let event = await circuit.next()
+            if case .message(_, let message) = event, message.command == RelayCommand.sendMe.rawValue { continue }
+            return event
+        }
+    }
+
     /// Ask for each target; none may be connected to.
     private static func begin(
         _ arena: Arena, _ exit: ConsensusRouter, _ targets: [(host: String, port: UInt16)]
@@ -203,7 +215,7 @@ enum ExitAttacks {
         for (index, target) in targets.enumerated() {
             let stream = UInt16(index + 1)
             circuit.send([.begin(stream, port: target.port, host: target.host), .init(.data, stream, [1])])
-            switch await circuit.next() {
+            switch await Self.answer(circuit) {
             case .message(_, let answer):
                 let reason = EndReason(wire: answer.data.first ?? 0)
                 let isRefused =
@@ -226,9 +238,11 @@ enum ExitAttacks {
         for (index, name) in names.enumerated() {
             let stream = UInt16(index + 1)
             circuit.send([.init(.resolve, stream, [1] + Array(name.utf8))])
-            switch await circuit.next() {
+            switch await Self.answer(circuit) {
             case .message(_, let answer):
-                let isFailure = answer.command == RelayCommand.resolved.rawValue && answer.data.first == 3
+                // A failure is its reason alone, and never 0.
+                let isFailure =
+                    answer.command == RelayCommand.resolved.rawValue && answer.data.count == 1 && answer.data != [0]
                 trials.expect(isFailure, "\(name) was resolved: \(answer.data.prefix(24))")
             case let event: trials.add(failure: "\(name): \(event)")
             }

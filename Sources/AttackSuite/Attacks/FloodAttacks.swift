@@ -92,7 +92,7 @@ enum FloodAttacks {
     }
 
     private static let creates = Self.flood(
-        "creates", tries: "20 links to each OR, each with a broken Create every 5 ms"
+        "creates", tries: "20 links to each OR, each with a broken Create every 50 ms"
     ) { arena, hoard in
         var links: [HostileLink] = []
         for router in arena.routers {
@@ -104,25 +104,25 @@ enum FloodAttacks {
         }
         for id in UInt32(0x8000_0001)... {
             for link in links where !link.isClosed { link.send(id, CellCommand.create.rawValue, []) }
-            try await Self.pause(5)
+            try await Self.pause(50)
         }
     }
 
     private static let handshakes = Self.flood(
         "handshakes",
-        tries: "20 links to each OR, each with five good Creates every 50 ms, and a new link when it is spent"
+        tries: "five links to each OR, each with five good Creates every 100 ms, and a new link after 60"
     ) { arena, hoard in
         try await withThrowingTaskGroup(of: Void.self) { group in
             for router in arena.routers {
                 let create = CircuitHandshake.Client(identity: router.identity, onionKey: router.onionKey).create
-                for _ in 0..<20 {
+                for _ in 0..<5 {
                     group.addTask {
                         while true {
                             let link = try await HostileLink.dial(router)
                             await hoard.keep(link.channel)
                             for id in UInt32(0)..<60 {
                                 link.send(0x8000_0001 + id, CellCommand.create.rawValue, create)
-                                if id % 5 == 4 { try await Self.pause(50) }
+                                if id % 5 == 4 { try await Self.pause(100) }
                             }
                             await link.close()
                         }
@@ -158,7 +158,7 @@ enum FloodAttacks {
     }
 
     private static let streams = Self.flood(
-        "streams", tries: "four circuits, each with eight Begins and their Ends every 20 ms"
+        "streams", tries: "four circuits, each with eight Begins and their Ends every 50 ms"
     ) { arena, hoard in
         try await LoopbackServer.counting { port, _ in
             var circuits: [HostileCircuit] = []
@@ -173,7 +173,7 @@ enum FloodAttacks {
                     circuit.send(ids.map { .begin($0, port: port) })
                     circuit.send(ids.map { .init(.end, $0, [EndReason.unspecified.rawValue]) })
                 }
-                try await Self.pause(20)
+                try await Self.pause(50)
             }
         }
     }

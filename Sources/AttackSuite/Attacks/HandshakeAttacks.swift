@@ -109,7 +109,8 @@ enum HandshakeAttacks {
 
     private static let truncatedCreate = Attack(
         "handshake-truncated-create",
-        tries: "a Create cut off before and in type, identity, onion key and X, of unknown type, with extensions that do not fit, with bytes "
+        tries:
+            "a Create cut off before and in type, identity, onion key and X, of unknown type, with extensions that do not fit, with bytes "
             + "behind it",
         expects: "a Destroy"
     ) { arena in
