@@ -176,6 +176,21 @@ let package = Package(
             name: "ThorTestnet", dependencies: ["OnionCrypto", "OnionDirectory", "ThorDaemon", unixSignals],
             swiftSettings: houseRules),
 
+        .target(
+            name: "HostilePeers",
+            dependencies: [
+                "DirectoryClient", "OnionAddress", "OnionCells", "OnionCrypto", "OnionDirectory", "OnionLink",
+                nioConcurrencyHelpers, nioCore, nioPosix, nioTLS,
+            ],
+            swiftSettings: houseRules),
+        .target(
+            name: "AttackSuite",
+            dependencies: [
+                "DirectoryClient", "HostilePeers", "OnionAddress", "OnionCells", "OnionCrypto", "OnionDirectory",
+                "OnionLink", "ThorDaemon", "ThorTestnet", nioConcurrencyHelpers, nioCore, nioPosix,
+            ],
+            swiftSettings: houseRules),
+
         // 5 Executables
         .executableTarget(
             name: "thor-keys", dependencies: ["OnionCrypto", "ThorDaemon", argumentParser], swiftSettings: houseRules),
@@ -203,7 +218,8 @@ let package = Package(
             ],
             swiftSettings: houseRules),
         .executableTarget(
-            name: "thor-testnet", dependencies: ["ThorDaemon", "ThorTestnet", argumentParser, unixSignals],
+            name: "thor-testnet",
+            dependencies: ["AttackSuite", "ThorDaemon", "ThorTestnet", argumentParser, unixSignals],
             swiftSettings: houseRules),
         .executableTarget(
             name: "thor-chatgpt", dependencies: ["ThorChat", "ThorDaemon", argumentParser], swiftSettings: houseRules),
@@ -306,7 +322,7 @@ let package = Package(
             ]
                 + fuzzPrograms.map { "Sources/\($0)/Main.swift" },
             sources: ["Replay"] + fuzzPrograms.map { "Sources/\($0)" }, swiftSettings: houseRules),
-        .testTarget(name: "DocumentationTests", swiftSettings: houseRules),
+        .testTarget(name: "DocumentationTests", dependencies: ["AttackSuite"], swiftSettings: houseRules),
         .testTarget(
             name: "FaultTests",
             dependencies: [
@@ -315,12 +331,13 @@ let package = Package(
                 "OnionLink", "OnionRouter", "OnionStreams", deque, logging, nioCore, nioPosix, nioTLS,
             ],
             swiftSettings: houseRules),
+        .testTarget(name: "AttackSuiteTests", dependencies: ["AttackSuite"], swiftSettings: houseRules),
         .testTarget(
             name: "AttackTests",
             dependencies: [
-                "OnionAddress",
-                "DirectoryClient", "DirectoryServer", "OnionCells", "OnionClient", "OnionCrypto", "OnionDirectory",
-                "OnionLink", "OnionRouter", logging, nioConcurrencyHelpers, nioCore, nioPosix, nioTLS,
+                "AttackSuite", "DirectoryClient", "DirectoryServer", "HostilePeers", "OnionAddress", "OnionCells",
+                "OnionClient", "OnionCrypto", "OnionDirectory", "OnionLink", "OnionRouter", logging,
+                nioConcurrencyHelpers, nioCore, nioPosix,
             ],
             swiftSettings: houseRules),
     ]

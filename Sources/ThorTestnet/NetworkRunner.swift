@@ -1,7 +1,6 @@
 import Foundation
 import Glibc
 import ThorDaemon
-package import UnixSignals
 
 /// Runs a test network: performs what ``NetworkSupervisor`` decides, shows it to the person at the terminal, and leaves
 /// nothing behind. One task owns it; what the daemons' threads, the signals and the timers tell arrives in one stream.
@@ -13,12 +12,22 @@ package struct NetworkRunner {
         /// This program, which also serves as the janitor.
         package var ownExecutable: String
         package var jsonPath: String?
+        /// Called once everything runs.
+        package var onReady: @Sendable (NetworkDescription) -> Void
+        /// Shows a line to the person at the terminal.
+        package var say: @Sendable (String) -> Void
 
-        package init(plan: NetworkPlan, executables: String, ownExecutable: String, jsonPath: String?) {
+        package init(
+            plan: NetworkPlan, executables: String, ownExecutable: String, jsonPath: String?,
+            onReady: @escaping @Sendable (NetworkDescription) -> Void = { _ in },
+            say: @escaping @Sendable (String) -> Void = { StandardOutput.line($0) }
+        ) {
             self.plan = plan
             self.executables = executables
             self.ownExecutable = ownExecutable
             self.jsonPath = jsonPath
+            self.onReady = onReady
+            self.say = say
         }
     }
 
@@ -57,20 +66,25 @@ package struct NetworkRunner {
 
     /// Run until the network has been stopped.
     ///
+    /// - Parameter stops: each element asks for the end: a signal, say. The second one insists.
     /// - Returns: the exit code.
-    package mutating func run(signals: UnixSignalsSequence) async throws -> Int32 {
+    package mutating func run<Stops: AsyncSequence & Sendable>(
+        until stops: Stops
+    ) async throws -> Int32 where Stops.Failure == Never {
         try self.startJanitor()
-        let exitCode = await self.handleEvents(signals: signals)
+        let exitCode = await self.handleEvents(stops)
         self.configuration.plan.directory.remove()
         await self.dismissJanitor()
         return exitCode
     }
 
-    private mutating func handleEvents(signals: UnixSignalsSequence) async -> Int32 {
+    private mutating func handleEvents<Stops: AsyncSequence & Sendable>(
+        _ stops: Stops
+    ) async -> Int32 where Stops.Failure == Never {
         let continuation = self.continuation
         return await withTaskGroup(of: Void.self) { group in
             group.addTask {
-                for await _ in signals { continuation.yield(.stopRequested) }
+                for await _ in stops { continuation.yield(.stopRequested) }
             }
             group.addTask {
                 try? await Task.sleep(for: Self.patience)
@@ -190,6 +204,7 @@ package struct NetworkRunner {
             }
         }
         self.say(self.advice(description))
+        self.configuration.onReady(description)
         return nil
     }
 
@@ -240,7 +255,7 @@ package struct NetworkRunner {
         return role.description
     }
 
-    private func say(_ text: String) { StandardOutput.line(text) }
+    private func say(_ text: String) { self.configuration.say(text) }
 }
 
 // The janitor, who also removes the description: it describes nothing any more.

@@ -1,98 +1,26 @@
 import ArgumentParser
-import Foundation
 import ThorDaemon
-import ThorTestnet
-import UnixSignals
 
 /// A whole network on this machine, in one command.
 @main
 struct ThorTestnetCommand: AsyncParsableCommand {
+    static let name = "thor-testnet"
     static let configuration = CommandConfiguration(
-        commandName: "thor-testnet",
+        commandName: Self.name,
         abstract: "Run a whole Thor network on this machine.",
+        usage: """
+            thor-testnet [--routers N] [--listen ADDRESS:PORT] [--state DIR] [--json FILE] [--parameter NAME=VALUE]...
+            thor-testnet attack [NAME]... [--list] [--json FILE]
+            """,
         discussion: """
             Starts a directory server, some routers and a proxy as separate processes on loopback, and says how to use \
             them. Ctrl-C stops them all. The exit routers reach every address, loopback included: this is for trying \
             and testing, and hides nothing from anybody.
+
+            'thor-testnet help run' shows all options. 'thor-testnet attack' attacks a network of its own, and says \
+            whether it held.
             """,
-        version: DaemonVersion.number)
-
-    @Option(help: ArgumentHelp("How many onion routers to run, 3 to 100.", valueName: "number"))
-    var routers = 5
-
-    @Option(help: ArgumentHelp("Where the SOCKS5 proxy listens; port 0 picks a free one.", valueName: "address:port"))
-    var listen = HostPort(host: "127.0.0.1", port: 1080)
-
-    @Option(help: ArgumentHelp("Keep keys, state and logs in this directory.", valueName: "dir"))
-    var state: String?
-
-    @Option(help: ArgumentHelp("Once the network is ready, describe it in this file.", valueName: "file"))
-    var json: String?
-
-    @Option(
-        name: .customLong("parameter"), parsing: .singleValue,
-        help: ArgumentHelp(
-            "Set a network parameter. 'thor-directory --parameter help' lists them.", valueName: "name=value"))
-    var parameters: [String] = []
-
-    @Option(name: .customLong("log-level"), help: ArgumentHelp("How much the daemons log.", valueName: "level"))
-    var logLevel = LogLevel.info
-
-    @Option(help: .hidden)
-    var executables: String?
-
-    @Flag(help: .hidden)
-    var janitor = false
-
-    func validate() throws {
-        guard (NetworkSupervisor.minimumRouterCount...100).contains(self.routers) else {
-            throw ValidationError("--routers must be from \(NetworkSupervisor.minimumRouterCount) to 100.")
-        }
-    }
-
-    func run() async throws {
-        if self.janitor {
-            Janitor.run(removing: self.state)
-            return
-        }
-        var exitCode: Int32 = 0
-        try await Daemon.run("thor-testnet") {
-            // From here on Ctrl-C is an event, so that it leaves nothing behind.
-            let signals = await UnixSignalsSequence(trapping: .sigint, .sigterm, .sighup)
-            let own = try self.ownExecutable()
-            let executables = self.executables ?? URL(fileURLWithPath: own).deletingLastPathComponent().path
-            try self.checkExecutables(in: executables)
-            let directory = try NetworkDirectory(path: self.state)
-            do {
-                let plan = try NetworkPlan(
-                    routerCount: self.routers, proxyListen: self.listen, logLevel: self.logLevel.rawValue,
-                    parameters: self.parameters, directory: directory)
-                var runner = try NetworkRunner(
-                    .init(plan: plan, executables: executables, ownExecutable: own, jsonPath: self.json))
-                exitCode = try await runner.run(signals: signals)
-            } catch {
-                directory.remove()
-                throw error
-            }
-        }
-        if exitCode != 0 { throw ExitCode(exitCode) }
-    }
-
-    private func ownExecutable() throws -> String {
-        guard let path = try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe") else {
-            throw OperatorError(
-                "cannot find out where this program is", advice: "Mount /proc", status: .osError)
-        }
-        return path
-    }
-
-    private func checkExecutables(in directory: String) throws {
-        for name in [DaemonRole.directory, .router(0), .proxy].map(\.executable) {
-            guard FileManager.default.isExecutableFile(atPath: "\(directory)/\(name)") else {
-                throw OperatorError(
-                    "there is no program \(name) in \(directory)", advice: "Build everything: swift build -c release",
-                    status: .noInput)
-            }
-        }
-    }
+        version: DaemonVersion.number,
+        subcommands: [Run.self, AttackCommand.self],
+        defaultSubcommand: Run.self)
 }

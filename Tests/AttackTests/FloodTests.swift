@@ -1,5 +1,5 @@
 import Foundation
-import NIOConcurrencyHelpers
+import HostilePeers
 import NIOCore
 import NIOPosix
 import OnionAddress
@@ -15,7 +15,7 @@ struct FloodTests {
         var parameters = NetworkParameters.testNetwork
         try parameters.set(.linkQueueLimit, to: 1 << 20)
         try await AttackedNetwork.run(parameters: parameters) { network in
-            let router = try await network.honest()[0]
+            let router = try await network.target.honest()[0]
             // One for each event loop, whichever it is.
             for _ in 0..<4 {
                 let link = try await HostileLink.dial(router, manners: .init(reads: false))
@@ -29,7 +29,7 @@ struct FloodTests {
                     }
                     guard await link.sendAndWait(bytes, seconds: 3) else { break }
                 }
-                try await network.checkService(seconds: 5)
+                try await network.target.checkService(seconds: 5)
                 try? await link.channel.setOption(.autoRead, value: true).get()
                 try await Wait.until("the link is closed") { link.isClosed }
             }
@@ -39,7 +39,7 @@ struct FloodTests {
     @Test("a peer that pings and does not read is closed")
     func unreadPongs() async throws {
         try await AttackedNetwork.run { network in
-            let link = try await HostileLink.dial(try await network.honest()[0], manners: .init(reads: false))
+            let link = try await HostileLink.dial(try await network.target.honest()[0], manners: .init(reads: false))
             let ping = HostileLink.cell(0, CellCommand.ping.rawValue, [1, 2, 3, 4, 5, 6, 7, 8])
             let burst = Array(repeatElement(ping, count: 64).joined())
             for _ in 0..<200 { guard await link.sendAndWait(burst, seconds: 3) else { break } }
@@ -55,7 +55,7 @@ struct FloodTests {
         try parameters.set(.beginBurst, to: 20)
         try parameters.set(.beginsPerSecond, to: 1)
         try await AttackedNetwork.run(parameters: parameters) { network in
-            let circuit = try await HostileCircuit.build(try await network.honest())
+            let circuit = try await HostileCircuit.build(try await network.target.honest())
             try await LoopbackServer.counting { port, _ in
                 for stream in UInt16(1)...8 { circuit.send([.begin(stream, port: port)]) }
                 var connected = 0
@@ -78,9 +78,9 @@ struct FloodTests {
     @Test("a thousand connections of random bytes and two hundred silent ones leave the ports as they were")
     func garbage() async throws {
         try await AttackedNetwork.run { network in
-            let router = try #require(try await network.honest()[0].addresses.first)
+            let router = try #require(try await network.target.honest()[0].addresses.first)
             let before = Self.openDescriptorCount
-            for port in [router.port, network.directory.port] {
+            for port in [router.port, network.target.directory.port] {
                 var silent: [any Channel] = []
                 for _ in 0..<100 { silent.append(try await Self.connect(port)) }
                 for batch in 0..<20 {
@@ -95,7 +95,7 @@ struct FloodTests {
                     }
                     for channel in channels { try? await channel.close().get() }
                 }
-                try await network.checkService()
+                try await network.target.checkService()
                 for channel in silent { try? await channel.close().get() }
             }
             try await Wait.until("the descriptors are given back") { Self.openDescriptorCount <= before + 8 }

@@ -1,3 +1,4 @@
+import HostilePeers
 import NIOCore
 import OnionCells
 import OnionDirectory
@@ -11,7 +12,7 @@ struct OneHopTests {
         var parameters = NetworkParameters.testNetwork
         try parameters.set(.allowOneHopBegin, to: isAllowed ? 1 : 0)
         try await AttackedNetwork.run(parameters: parameters) { network in
-            let circuit = try await HostileCircuit.build([try #require(try await network.honest().first)])
+            let circuit = try await HostileCircuit.build([try #require(try await network.target.honest().first)])
             try await LoopbackServer.echoing { port in
                 circuit.send([.begin(1, port: port)])
                 let begun = try await Self.answer(circuit)

@@ -15,6 +15,7 @@ import tempfile
 import time
 import traceback
 
+import checks_attack
 import checks_chat
 import checks_closing
 import checks_failure
@@ -76,7 +77,7 @@ def main():
     # runs beside the shared one.
     checks = (checks_lifecycle.CHECKS + checks_closing.CHECKS + checks_load.CHECKS + checks_limits.CHECKS
               + checks_chat.CHECKS + checks_proxy.CHECKS + checks_host.CHECKS + checks_trace.CHECKS
-              + checks_failure.CHECKS + checks_faults.CHECKS + checks_proxy.BREAKING_CHECKS)
+              + checks_attack.CHECKS + checks_failure.CHECKS + checks_faults.CHECKS + checks_proxy.BREAKING_CHECKS)
     wanted = [check for check in checks if not options.only or any(word in check.__name__ for word in options.only)]
     try:
         for check in wanted:

@@ -93,6 +93,8 @@ struct ExitConnector: Sendable {
         if !known.isEmpty {
             return eventLoop.makeSucceededFuture(Resolver.Answer(addresses: known, ttlSeconds: 0))
         }
+        // The resolver would read more numbers as addresses than we do, 0177.0.0.1 as another than some programs.
+        guard !Self.endsInNumber(host) else { return eventLoop.makeFailedFuture(Refusal(reason: .noSuchName)) }
         let promise = eventLoop.makePromise(of: Resolver.Answer.self)
         let timeLimit = TimeAmount.milliseconds(Int64(view.parameters[.exitConnectTimeout]) / 2)
         let timer = eventLoop.scheduleTask(in: timeLimit) { promise.fail(Refusal(reason: .resolveFailed)) }
@@ -110,6 +112,16 @@ struct ExitConnector: Sendable {
         let lowered = host.lowercased()
         let name = lowered.last == "." ? lowered.dropLast() : lowered[...]
         return name == "localhost" || name.hasSuffix(".localhost")
+    }
+
+    /// Whether a host that is no address literal looks like one: no name's last label is a number.
+    ///
+    /// - Source: RFC 3696 §2; WHATWG URL, *ends in a number*
+    static func endsInNumber(_ host: String) -> Bool {
+        let name = host.last == "." ? host.dropLast() : host[...]
+        let label = name.split(separator: ".", omittingEmptySubsequences: false).last?.lowercased() ?? ""
+        if label.hasPrefix("0x") { return label.dropFirst(2).allSatisfy { $0.isASCII && $0.isHexDigit } }
+        return !label.isEmpty && label.allSatisfy { $0.isASCII && $0.isNumber }
     }
 
     /// Try one address after the other; of their failures the one that tells most is said.

@@ -1,23 +1,21 @@
-import DirectoryClient
+import AttackSuite
 import DirectoryServer
 import Foundation
+import HostilePeers
 import Logging
 import NIOConcurrencyHelpers
 import NIOCore
 import NIOPosix
 import OnionAddress
-import OnionCells
 import OnionCrypto
 import OnionDirectory
 import OnionRouter
 import Testing
 
-/// A directory and honest routers in this process, on loopback, and what an attacker knows of them.
+/// A directory and honest routers in this process, on loopback.
 final class AttackedNetwork: Sendable {
-    let directory: Endpoint
+    let target: TargetNetwork
     let directorySecret: Ed25519PrivateKey
-    var directoryKey: Ed25519PublicKey { self.directorySecret.publicKey }
-    let identities: [Ed25519PublicKey]
     private let services: [Task<Void, any Error>]
     private let group: MultiThreadedEventLoopGroup
     let state: String
@@ -30,7 +28,7 @@ final class AttackedNetwork: Sendable {
         let result: Result<Void, any Error>
         do {
             try await body(network)
-            try await network.checkService()
+            try await network.target.checkService()
             result = .success(())
         } catch {
             result = .failure(error)
@@ -65,7 +63,6 @@ final class AttackedNetwork: Sendable {
         var services = [Task { try await server.run() }]
         try await Wait.until("the directory listens") { bound.withLockedValue { $0 != nil } }
         let directory = try #require(bound.withLockedValue { $0 })
-        self.directory = directory
 
         var identities: [Ed25519PublicKey] = []
         let readyCount = NIOLockedValueBox(0)
@@ -81,12 +78,14 @@ final class AttackedNetwork: Sendable {
                 logger: logger, onReady: { readyCount.withLockedValue { $0 += 1 } })
             services.append(Task { try await router.run() })
         }
-        self.identities = identities
+        let target = TargetNetwork(
+            directory: directory, directoryKey: directoryKey.publicKey, identities: identities)
+        self.target = target
         self.services = services
         try await Wait.until("all routers are listed", seconds: 30) { readyCount.withLockedValue { $0 == 3 } }
         // And each knows the others.
         try await Wait.until("circuits can be built", seconds: 30) {
-            guard let routers = try? await self.honest() else { return false }
+            guard let routers = try? await target.honest() else { return false }
             guard let circuit = try? await HostileCircuit.build(routers) else { return false }
             await circuit.link.close()
             guard let reverse = try? await HostileCircuit.build(routers.reversed()) else { return false }
@@ -95,39 +94,13 @@ final class AttackedNetwork: Sendable {
         }
     }
 
-    /// The consensus as anybody gets it.
-    func consensus() async throws -> Consensus {
-        let connection = try await DirectoryDialler(directoryKey: self.directoryKey, credentials: nil)
-            .connect(host: "127.0.0.1", port: self.directory.port, on: self.group.next())
-        let consensus = try await connection.consensus(newerThan: 0)
-        await connection.close()
-        return try #require(consensus)
-    }
-
-    /// The honest routers, in the order of their start.
-    func honest() async throws -> [ConsensusRouter] {
-        let consensus = try await self.consensus()
-        return try self.identities.map { try #require(consensus.router($0)) }
-    }
-
-    /// An honest client's request, through three hops in either direction of the list.
-    func checkService(seconds: Double = 20) async throws {
-        try await LoopbackServer.echoing { port in
-            for path in [try await self.honest(), try await self.honest().reversed()] {
-                let circuit = try await HostileCircuit.build(path)
-                circuit.send([.begin(1, port: port), .init(.data, 1, Array("honest".utf8)), .init(.end, 1, [1])])
-                var answer: [UInt8] = []
-                while true {
-                    guard case .message(2, let message) = await circuit.next(seconds: seconds) else {
-                        Issue.record("no answer to an honest request")
-                        break
-                    }
-                    if message.command == RelayCommand.data.rawValue { answer += message.data }
-                    if message.command == RelayCommand.end.rawValue { break }
-                }
-                #expect(answer == Array("honest".utf8))
-                await circuit.link.close()
-            }
+    /// Play attacks that need no daemons of their own; each must hold, and leave the service as it was.
+    func play(_ attacks: [Attack]) async throws {
+        let arena = try await Arena(network: self.target, directorySecret: self.directorySecret, bodyStride: 128)
+        for attack in attacks where !attack.needsDaemons {
+            let outcome = try await attack.play(arena)
+            #expect(outcome.verdict == .held, "\(attack.name): \(outcome.observed)")
+            try await self.target.checkService()
         }
     }
 

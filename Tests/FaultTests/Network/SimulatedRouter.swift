@@ -77,7 +77,8 @@ final class SimulatedRouter: @unchecked Sendable {
         self.shared = RouterShared(
             identity: keys.identity.publicKey, group: self.group,
             handshakes: HandshakeService(
-                identity: keys.identity.publicKey, onionKeys: [keys.onionKey], limits: view.handshakeLimits, metrics: Self.metrics,
+                identity: keys.identity.publicKey, onionKeys: [keys.onionKey], limits: view.handshakeLimits,
+                metrics: Self.metrics,
                 executor: { work in
                     simulation.schedule(on: loops[0], at: simulation.now + .microseconds(300), work)
                 }),

@@ -41,6 +41,26 @@ struct ExitConnectorTests {
     }
 
     @Test(
+        "takes no number for a name, nor for an address that is not spelled as one",
+        arguments: [
+            "0177.0.0.1", "127.1", "2130706433", "0x7f.1", "0x7f000001", "198.51.100.08", "1.2.3.4.5", "0x", "7.",
+        ])
+    func numbers(host: String) async throws {
+        try await withResolver { resolver, loop in
+            let connector = try Self.connector(resolver, rules: ["accept *:*"])
+            await #expect(throws: Refusal(reason: .noSuchName)) {
+                try await connector.connect(to: .host(host, port: 80), in: TestNetwork.view(), on: loop).get()
+            }
+        }
+    }
+
+    @Test(
+        "takes a name with digits for a name", arguments: ["1.example", "0x7f.example", "example.0xyz", "a1", ".", ""])
+    func namesWithDigits(host: String) {
+        #expect(!ExitConnector.endsInNumber(host))
+    }
+
+    @Test(
         "takes localhost for its own machine, asks no name server about it, and opens it only where the rules do",
         arguments: ["localhost", "localhost.", "LOCALHOST", "a.localhost"])
     func localhost(host: String) async throws {

@@ -1,30 +1,35 @@
 import NIOConcurrencyHelpers
-import NIOCore
+package import NIOCore
 import NIOPosix
 import NIOTLS
 import OnionAddress
 import OnionCells
 import OnionCrypto
-import OnionDirectory
-import OnionLink
-import Testing
+package import OnionDirectory
+package import OnionLink
 
 /// A link to a router in an attacker's hands: proper TLS, and then whatever bytes it likes.
-final class HostileLink: Sendable {
+package final class HostileLink: Sendable {
     /// What the attacker keeps of the rules.
-    struct Manners: Sendable {
-        var saysNetInfo = true
-        var answersPings = true
-        var reads = true
+    package struct Manners: Sendable {
+        package var saysNetInfo: Bool
+        package var answersPings: Bool
+        package var reads: Bool
+
+        package init(saysNetInfo: Bool = true, answersPings: Bool = true, reads: Bool = true) {
+            self.saysNetInfo = saysNetInfo
+            self.answersPings = answersPings
+            self.reads = reads
+        }
     }
 
-    struct State: Sendable {
+    private struct State: Sendable {
         var isSecure = false
         var isClosed = false
         var cells: [[UInt8]] = []
     }
 
-    let channel: any Channel
+    package let channel: any Channel
     private let state: NIOLockedValueBox<State>
 
     private init(channel: any Channel, state: NIOLockedValueBox<State>) {
@@ -33,12 +38,12 @@ final class HostileLink: Sendable {
     }
 
     /// Connect, and return once TLS is up.
-    static func dial(
+    package static func dial(
         _ router: ConsensusRouter, credentials: LinkCredentials? = nil, manners: Manners = Manners()
     ) async throws -> HostileLink {
         let state = NIOLockedValueBox(State())
         let tls = try LinkTLS(credentials: credentials, protocol: .link)
-        let endpoint = try #require(router.addresses.first)
+        guard let endpoint = router.addresses.first else { throw PeerError.notListed }
         let channel = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
             .channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
@@ -47,34 +52,34 @@ final class HostileLink: Sendable {
                     try channel.pipeline.syncOperations.addHandler(Collector(state: state, manners: manners))
                 }
             }
-            .connect(to: SocketAddress(ipAddress: "\(endpoint.address)", port: Int(endpoint.port))).get()
+            .connect(to: SocketAddress(endpoint)).get()
         let link = HostileLink(channel: channel, state: state)
         try await Wait.until("TLS is up") { state.withLockedValue { $0.isSecure || $0.isClosed } }
         if !manners.reads { try await channel.setOption(.autoRead, value: false).get() }
         return link
     }
 
-    var isClosed: Bool { self.state.withLockedValue { $0.isClosed } }
+    package var isClosed: Bool { self.state.withLockedValue { $0.isClosed } }
 
-    func send(_ bytes: [UInt8]) { self.channel.writeAndFlush(ByteBuffer(bytes: bytes), promise: nil) }
+    package func send(_ bytes: [UInt8]) { self.channel.writeAndFlush(ByteBuffer(bytes: bytes), promise: nil) }
 
     /// Send and wait until the bytes have left; false when they do not within the time.
-    func sendAndWait(_ bytes: [UInt8], seconds: Double) async -> Bool {
+    package func sendAndWait(_ bytes: [UInt8], seconds: Double) async -> Bool {
         let done = NIOLockedValueBox(false)
         self.channel.writeAndFlush(ByteBuffer(bytes: bytes)).whenComplete { _ in done.withLockedValue { $0 = true } }
         return (try? await Wait.until("written", seconds: seconds) { done.withLockedValue { $0 } }) != nil
     }
 
-    func send(_ id: UInt32, _ command: UInt8, _ body: [UInt8]) { self.send(Self.cell(id, command, body)) }
+    package func send(_ id: UInt32, _ command: UInt8, _ body: [UInt8]) { self.send(Self.cell(id, command, body)) }
 
-    static func cell(_ id: UInt32, _ command: UInt8, _ body: [UInt8]) -> [UInt8] {
+    package static func cell(_ id: UInt32, _ command: UInt8, _ body: [UInt8]) -> [UInt8] {
         var cell = withUnsafeBytes(of: id.bigEndian) { [UInt8]($0) } + [command] + body
         cell += [UInt8](repeating: 0, count: Cell.byteCount - cell.count)
         return cell
     }
 
     /// Take the next cell of circuit `id`; nil if the link closes, or nothing comes in time.
-    func next(of id: UInt32, seconds: Double = 10) async -> [UInt8]? {
+    package func next(of id: UInt32, seconds: Double = 10) async -> [UInt8]? {
         let prefix = withUnsafeBytes(of: id.bigEndian) { [UInt8]($0) }
         var found: [UInt8]?
         try? await Wait.until("a cell", seconds: seconds) {
@@ -89,7 +94,13 @@ final class HostileLink: Sendable {
         return found
     }
 
-    func close() async { try? await self.channel.close().get() }
+    /// Whether a Destroy of circuit `id` has come and has not been taken.
+    package func hasDestroy(of id: UInt32) -> Bool {
+        let head = withUnsafeBytes(of: id.bigEndian) { [UInt8]($0) } + [CellCommand.destroy.rawValue]
+        return self.state.withLockedValue { $0.cells.contains { $0.starts(with: head) } }
+    }
+
+    package func close() async { try? await self.channel.close().get() }
 
     private final class Collector: ChannelInboundHandler {
         typealias InboundIn = ByteBuffer

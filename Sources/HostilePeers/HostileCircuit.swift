@@ -1,103 +1,109 @@
-import NIOCore
-import OnionCells
-import OnionCrypto
-import OnionDirectory
-import Testing
+import OnionAddress
+package import OnionCells
+package import OnionCrypto
+package import OnionDirectory
 
 /// A circuit in an attacker's hands: it holds all keys of a client, and may seal any messages for any hop in any cell.
-final class HostileCircuit {
-    struct Message: Equatable {
-        var command: UInt8
-        var stream: UInt16
-        var data: [UInt8]
+package final class HostileCircuit {
+    package struct Message: Equatable, Sendable {
+        package var command: UInt8
+        package var stream: UInt16
+        package var data: [UInt8]
 
-        init(_ command: RelayCommand, _ stream: UInt16 = 0, _ data: [UInt8] = []) {
+        package init(_ command: RelayCommand, _ stream: UInt16 = 0, _ data: [UInt8] = []) {
             self.init(raw: command.rawValue, stream, data)
         }
 
-        init(raw command: UInt8, _ stream: UInt16, _ data: [UInt8]) {
+        package init(raw command: UInt8, _ stream: UInt16, _ data: [UInt8]) {
             self.command = command
             self.stream = stream
             self.data = data
         }
 
-        static func begin(_ stream: UInt16, port: UInt16) -> Message {
-            Message(.begin, stream, [0, UInt8(port >> 8), UInt8(port & 255)] + Array("127.0.0.1".utf8))
+        package static func begin(_ stream: UInt16, port: UInt16, host: String = "127.0.0.1") -> Message {
+            Message(.begin, stream, [0, UInt8(port >> 8), UInt8(port & 255)] + Array(host.utf8))
         }
     }
 
-    enum Event: Equatable {
+    package enum Event: Equatable, Sendable {
         case message(hop: Int, Message)
+        /// A backward cell that no hop has made.
+        case noise
         case destroyed(UInt8)
         case linkClosed
         case silence
     }
 
-    let link: HostileLink
-    let id: UInt32
-    private(set) var routers: [ConsensusRouter] = []
+    package let link: HostileLink
+    package let id: UInt32
+    package private(set) var routers: [ConsensusRouter] = []
     private var forward: [HopCipher] = []
     private var backward: [HopCipher] = []
     private var events: [Event] = []
     /// Tags of the cells from the last hop that count, in order.
-    private(set) var receivedTags: [CellTag] = []
+    package private(set) var receivedTags: [CellTag] = []
+    /// What the first hop answered.
+    package private(set) var firstCreated: [UInt8]?
 
-    init(link: HostileLink, id: UInt32 = 0x8000_0001) {
+    package init(link: HostileLink, id: UInt32 = 0x8000_0001) {
         self.link = link
         self.id = id
     }
 
     /// Build a circuit as an honest client does.
-    static func build(
-        _ path: [ConsensusRouter], on link: HostileLink? = nil, id: UInt32 = 0x8000_0001
+    package static func build(
+        _ path: [ConsensusRouter], on link: HostileLink? = nil, id: UInt32 = 0x8000_0001,
+        handshake: CircuitHandshake.Client? = nil
     ) async throws -> HostileCircuit {
-        let first = try #require(path.first)
+        guard let first = path.first else { throw PeerError.notListed }
         let dialled: HostileLink
         if let link { dialled = link } else { dialled = try await HostileLink.dial(first) }
         let circuit = HostileCircuit(link: dialled, id: id)
-        try await circuit.create(first)
+        try await circuit.create(first, handshake)
         for router in path.dropFirst() { try await circuit.extend(to: router) }
         return circuit
     }
 
-    func create(_ router: ConsensusRouter) async throws {
-        let handshake = CircuitHandshake.Client(identity: router.identity, onionKey: router.onionKey)
+    package func create(_ router: ConsensusRouter, _ handshake: CircuitHandshake.Client? = nil) async throws {
+        let handshake =
+            handshake ?? CircuitHandshake.Client(identity: router.identity, onionKey: router.onionKey)
         self.link.send(self.id, CellCommand.create.rawValue, handshake.create)
-        let cell = try #require(await self.link.next(of: self.id))
-        #expect(cell[4] == CellCommand.created.rawValue)
-        self.add(router, try handshake.complete(created: [UInt8](cell[5..<5 + CircuitHandshake.createdByteCount])))
+        guard let cell = await self.link.next(of: self.id), cell[4] == CellCommand.created.rawValue else {
+            throw PeerError.circuitFailed
+        }
+        let created = [UInt8](cell[5..<5 + CircuitHandshake.createdByteCount])
+        self.firstCreated = created
+        self.add(router, try handshake.complete(created: created))
     }
 
-    func extend(to router: ConsensusRouter) async throws {
+    package func extend(to router: ConsensusRouter) async throws {
         let handshake = CircuitHandshake.Client(identity: router.identity, onionKey: router.onionKey)
         self.send([Message(.extend, 0, router.identity.rawBytes + handshake.create)], command: .relayEarly)
         guard case .message(_, let answer) = await self.next(), answer.command == RelayCommand.extended.rawValue else {
-            throw CircuitFailed()
+            throw PeerError.circuitFailed
         }
         self.add(router, try handshake.complete(created: answer.data))
     }
-
-    struct CircuitFailed: Error {}
 
     private func add(_ router: ConsensusRouter, _ keys: CircuitKeys) {
         self.routers.append(router)
         self.forward.append(keys.makeForward())
         self.backward.append(keys.makeBackward())
+        // Another hop counts from here on.
+        self.receivedTags = []
     }
 
-    // MARK: Sending
-
     /// Seal messages for a hop (the last, if not said) in a whole cell, which is not yet sent.
-    func seal(_ messages: [Message], to hop: Int? = nil, command: CellCommand = .relay) -> [UInt8] {
+    package func seal(_ messages: [Message], to hop: Int? = nil, command: CellCommand = .relay) -> [UInt8] {
         self.seal(payload: messages.flatMap { Self.encode($0) }, to: hop, command: command)
     }
 
-    static func encode(_ message: Message) -> [UInt8] {
+    package static func encode(_ message: Message) -> [UInt8] {
         [message.command, UInt8(message.stream >> 8), UInt8(message.stream & 255)]
             + [UInt8(message.data.count >> 8), UInt8(message.data.count & 255)] + message.data
     }
 
-    func seal(payload: [UInt8], to hop: Int? = nil, command: CellCommand = .relay) -> [UInt8] {
+    package func seal(payload: [UInt8], to hop: Int? = nil, command: CellCommand = .relay) -> [UInt8] {
         var cell = HostileLink.cell(
             self.id, command.rawValue, [UInt8](repeating: 0, count: Cell.tagByteCount) + payload)
         cell.withUnsafeMutableBytes { bytes in
@@ -108,13 +114,11 @@ final class HostileCircuit {
         return cell
     }
 
-    func send(_ messages: [Message], to hop: Int? = nil, command: CellCommand = .relay) {
+    package func send(_ messages: [Message], to hop: Int? = nil, command: CellCommand = .relay) {
         self.link.send(self.seal(messages, to: hop, command: command))
     }
 
-    // MARK: Receiving
-
-    func next(seconds: Double = 10) async -> Event {
+    package func next(seconds: Double = 10) async -> Event {
         while self.events.isEmpty {
             guard let cell = await self.link.next(of: self.id, seconds: seconds) else {
                 return self.link.isClosed ? .linkClosed : .silence
@@ -125,7 +129,7 @@ final class HostileCircuit {
     }
 
     /// Wait for the end of the circuit; messages before it are returned.
-    func end(seconds: Double = 10) async -> (messages: [Message], event: Event) {
+    package func end(seconds: Double = 10) async -> (messages: [Message], event: Event) {
         var messages: [Message] = []
         while true {
             switch await self.next(seconds: seconds) {
@@ -142,10 +146,7 @@ final class HostileCircuit {
             var span = bytes.mutableBytes
             return ClientCipher.backward(self.backward, command: cell[4], body: &span)
         }
-        guard let (hop, tag) = opened else {
-            Issue.record("a backward cell that no hop has made")
-            return
-        }
+        guard let (hop, tag) = opened else { return self.events.append(.noise) }
         var rest = body[Cell.tagByteCount...]
         var isCounted = rest.first == 0
         while rest.count >= RelayMessageHeader.byteCount, let command = rest.first, command != 0 {

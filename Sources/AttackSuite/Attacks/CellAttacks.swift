@@ -1,0 +1,334 @@
+import HostilePeers
+import NIOConcurrencyHelpers
+import OnionCells
+import OnionCrypto
+import OnionDirectory
+
+/// Attacks with the cells of circuits: what a client, or an OR on the way, may do to them. What ORs do to the cells of
+/// a real client is in ``BackwardAttacks``; what breaks the rules of a link in ``LinkCellAttacks``; what Extend could be abused for in ``ExtendAttacks``; windows and storms in
+/// ``WindowAttacks``.
+enum CellAttacks {
+    static let all: [Attack] =
+        [Self.flippedByClient]
+        + [Position.guard, .middle].map(Self.flipped)
+        + BackwardAttacks.all
+        + [
+            Self.replayed, Self.reordered, Self.dropped, Self.renamed, Self.tamperedOnTheWay,
+        ] + LinkCellAttacks.all + RelayMessageAttacks.all + ExtendAttacks.all + WindowAttacks.all
+
+    /// Where on a path of three an OR is hostile.
+    enum Position: String, CaseIterable {
+        case `guard`, middle, exit
+
+        var index: Int {
+            switch self {
+            case .guard: 0
+            case .middle: 1
+            case .exit: 2
+            }
+        }
+
+        /// Guard, middle and exit with `router` in this place, and honest ones in the others.
+        func path(_ router: ConsensusRouter, among honest: [ConsensusRouter]) -> [ConsensusRouter] {
+            var path = Array(honest.prefix(2))
+            path.insert(router, at: self.index)
+            return path
+        }
+    }
+
+    /// One bit of a cell.
+    struct Flip: Sendable {
+        let byte: Int
+        let mask: UInt8
+
+        /// Whether the cell then names another circuit.
+        var isOfID: Bool { self.byte < 4 }
+        /// Whether what changes is under the cipher, so that nobody can tell before the last hop.
+        var isOfBody: Bool { self.byte >= Cell.headerByteCount }
+
+        func apply(to cell: inout [UInt8]) { cell[self.byte] ^= self.mask }
+    }
+
+    /// Every bit of header and tag; of every `stride`-th byte behind them one bit, another for each.
+    static func flips(bodyStride: Int) -> [Flip] {
+        let start = Cell.headerByteCount + Cell.tagByteCount
+        let head = (0..<start).flatMap { byte in (0..<8).map { Flip(byte: byte, mask: 1 << $0) } }
+        let body = stride(from: start, to: Cell.byteCount, by: bodyStride).map { Flip(byte: $0, mask: 1 << ($0 % 8)) }
+        return head + body
+    }
+
+    static let stolen = Array("not to be delivered".utf8)
+
+    /// A stream's beginning and its first bytes in one cell: what must not be delivered.
+    static func delivery(to port: UInt16) -> [HostileCircuit.Message] {
+        [.begin(1, port: port), .init(.data, 1, Self.stolen)]
+    }
+
+    /// See that a cell that nobody touches is delivered: else an attack would hold for nothing.
+    static func checkDelivery(along path: [ConsensusRouter]) async throws {
+        try await LoopbackServer.counting { port, tally in
+            let circuit = try await HostileCircuit.build(path)
+            circuit.send(Self.delivery(to: port))
+            try await Wait.until("an honest cell is delivered") {
+                tally.withLockedValue { $0.byteCount } == Self.stolen.count
+            }
+            await circuit.link.close()
+        }
+    }
+
+    /// Wait for the circuit's end; nil if it came.
+    static func lives(_ circuit: HostileCircuit, _ what: String, seconds: Double = 10) async -> String? {
+        let (_, event) = await circuit.end(seconds: seconds)
+        await circuit.link.close()
+        if case .destroyed = event { return nil }
+        return "\(what): the circuit lives on (\(event))"
+    }
+
+    static func undelivered(_ tally: NIOLockedValueBox<LoopbackServer.Tally>, _ trials: inout Trials) {
+        let seen = tally.withLockedValue { $0 }
+        trials.expect(
+            seen.byteCount == 0 && seen.connectionCount == 0,
+            "\(seen.byteCount) bytes were delivered over \(seen.connectionCount) connections")
+    }
+
+    // Flipped bits.
+
+    private static let flippedByClient = Attack(
+        "cell-flipped-bit-client",
+        tries:
+            "a client flips a bit of a cell before it reaches the guard: all of header and tag, one in each body byte",
+        expects: "the last hop destroys the circuit, and connects to nobody"
+    ) { arena in
+        let path = Array(arena.routers.prefix(3))
+        try await Self.checkDelivery(along: path)
+        let flips = Self.flips(bodyStride: arena.bodyStride)
+        return try await LoopbackServer.counting { port, tally in
+            var trials = try await repeatedly(flips.count) { index in
+                let flip = flips[index]
+                let circuit = try await HostileCircuit.build(path)
+                var cell = circuit.seal(Self.delivery(to: port))
+                flip.apply(to: &cell)
+                circuit.link.send(cell)
+                // A cell of another circuit is dropped; the next one finds that it is missing.
+                if flip.isOfID { circuit.send([.init(.drop)]) }
+                return await Self.judgeFlip(flip, circuit, truncatedBy: path.count - 2)
+            }
+            Self.undelivered(tally, &trials)
+            return trials.outcome("the circuit was destroyed, nothing was delivered")
+        }
+    }
+
+    /// nil if the circuit has ended, and where it should have.
+    ///
+    /// - Parameter hop: the hop before the one that can tell; nil if it is hostile and says nothing.
+    private static func judgeFlip(_ flip: Flip, _ circuit: HostileCircuit, truncatedBy hop: Int?) async -> String? {
+        var truncatedBy: Int?
+        while true {
+            switch await circuit.next() {
+            case .message(let hop, let message) where message.command == RelayCommand.truncated.rawValue:
+                // The hops before it say so of themselves as well, later.
+                truncatedBy = truncatedBy ?? hop
+            case .message(_, let message):
+                await circuit.link.close()
+                return "byte \(flip.byte), mask \(flip.mask): command \(message.command) came back"
+            case .destroyed:
+                await circuit.link.close()
+                guard flip.isOfBody, let hop, truncatedBy != hop else { return nil }
+                return "byte \(flip.byte), mask \(flip.mask): not the last hop ended the circuit"
+            case let event:
+                await circuit.link.close()
+                return "byte \(flip.byte), mask \(flip.mask): the circuit lives on (\(event))"
+            }
+        }
+    }
+
+    private static func flipped(by position: Position) -> Attack {
+        Attack(
+            "cell-flipped-bit-\(position.rawValue)",
+            tries: "a hostile OR as \(position.rawValue) flips a bit of a cell on its way to the exit: all of header "
+                + "and tag, one in each body byte",
+            expects: "the honest exit destroys the circuit, and connects to nobody"
+        ) { arena in
+            let hostile = try await HostileRouter(in: arena.network)
+            let path = position.path(hostile.listing, among: arena.routers)
+            try await Self.checkDelivery(along: path)
+            let flips = Self.flips(bodyStride: arena.bodyStride)
+            let outcome = try await LoopbackServer.counting { port, tally in
+                var trials = Trials()
+                // Those of the id need a second cell, which must not hide that the first went unnoticed.
+                for part in [flips.filter { !$0.isOfID }, flips.filter(\.isOfID)] {
+                    let used = NIOLockedValueBox(0)
+                    hostile.tampers { passage in
+                        guard passage.direction == .forward, passage.forwardCellCount == 1,
+                            passage.cell[Cell.headerByteCount - 1] == CellCommand.relay.rawValue
+                        else { return [.onward(passage.cell)] }
+                        var cell = passage.cell
+                        let index = used.withLockedValue { used in
+                            used += 1
+                            return used - 1
+                        }
+                        part[index % part.count].apply(to: &cell)
+                        return [.onward(cell)]
+                    }
+                    let done = try await repeatedly(part.count) { _ in
+                        let circuit = try await HostileCircuit.build(path)
+                        circuit.send(Self.delivery(to: port))
+                        if part[0].isOfID { circuit.send([.init(.drop)]) }
+                        return await Self.lives(circuit, "one of \(part.count) bits")
+                    }
+                    trials.add(done)
+                    trials.expect(used.withLockedValue { $0 } >= part.count, "not every bit was flipped")
+                }
+                Self.undelivered(tally, &trials)
+                return trials.outcome("the circuit was destroyed, nothing was delivered")
+            }
+            await hostile.stop()
+            return outcome
+        }
+    }
+
+    // Cells that come twice, not in order, not at all, or under another name.
+
+    private static let replayed = Attack(
+        "cell-replayed", tries: "a client sends a cell twice, to a last hop one, two and three hops away",
+        expects: "the circuit is destroyed"
+    ) { arena in
+        try await Self.tampered(arena) { circuit, _ in
+            let cell = circuit.seal([.init(.drop)])
+            return cell + cell
+        }
+    }
+
+    private static let reordered = Attack(
+        "cell-reordered", tries: "a client swaps two cells, to a last hop one, two and three hops away",
+        expects: "the circuit is destroyed, nothing is delivered"
+    ) { arena in
+        try await Self.tampered(arena) { circuit, port in
+            let first = circuit.seal([.init(.drop)])
+            return circuit.seal(Self.delivery(to: port)) + first
+        }
+    }
+
+    private static let dropped = Attack(
+        "cell-dropped", tries: "a client leaves one cell out, to a last hop one, two and three hops away",
+        expects: "the circuit is destroyed at the next cell, nothing is delivered"
+    ) { arena in
+        try await Self.tampered(arena) { circuit, port in
+            _ = circuit.seal([.init(.drop)])
+            return circuit.seal(Self.delivery(to: port))
+        }
+    }
+
+    private static let renamed = Attack(
+        "cell-renamed", tries: "a client sends a Relay cell as RelayEarly, and the other way round",
+        expects: "the circuit is destroyed: the command is under the tag too; nothing is delivered"
+    ) { arena in
+        let early = CellCommand.relayEarly
+        var trials = Trials()
+        for (sealed, sent) in [(CellCommand.relay, early), (early, CellCommand.relay)] {
+            let outcome = try await Self.tampered(arena) { circuit, port in
+                var cell = circuit.seal(Self.delivery(to: port), command: sealed)
+                cell[Cell.headerByteCount - 1] = sent.rawValue
+                return cell
+            }
+            trials.expect(outcome.verdict == .held, outcome.observed)
+        }
+        return trials.outcome("the circuit was destroyed, nothing was delivered")
+    }
+
+    /// Send what `make` gives over circuits of one, two and three hops, and see them end.
+    private static func tampered(
+        _ arena: Arena, _ make: @escaping @Sendable (HostileCircuit, _ port: UInt16) -> [UInt8]
+    ) async throws -> Outcome {
+        try await LoopbackServer.counting { port, tally in
+            var trials = Trials()
+            for hopCount in 1...3 {
+                let circuit = try await HostileCircuit.build(Array(arena.routers.prefix(hopCount)))
+                circuit.link.send(make(circuit, port))
+                trials.add(failure: await Self.lives(circuit, "\(hopCount) hops"))
+            }
+            Self.undelivered(tally, &trials)
+            return trials.outcome("the circuit was destroyed, nothing was delivered")
+        }
+    }
+
+    private static let tamperedOnTheWay = Attack(
+        "cell-tampered-on-the-way",
+        tries: "a hostile guard or middle sends a client's cell twice, late, not at all, or back where it came from",
+        expects: "the circuit ends, nothing is delivered"
+    ) { arena in
+        let hostile = try await HostileRouter(in: arena.network)
+        let outcome = try await LoopbackServer.counting { port, tally in
+            var trials = Trials()
+            for position in [Position.guard, .middle] {
+                let path = position.path(hostile.listing, among: arena.routers)
+                for (name, act) in Self.acts {
+                    let held = NIOLockedValueBox<[UInt8]?>(nil)
+                    hostile.tampers { passage in
+                        guard passage.direction == .forward, passage.forwardCellCount > 0 else {
+                            return [.onward(passage.cell)]
+                        }
+                        return act(passage.cell, held)
+                    }
+                    let circuit = try await HostileCircuit.build(path)
+                    // The first may pass, where it is only sent twice or late: it says nothing that is delivered.
+                    circuit.send([.init(.drop)])
+                    circuit.send(Self.delivery(to: port))
+                    // What comes back to where it came from is noise to a client, and destroys it.
+                    let (_, event) = await circuit.end()
+                    await circuit.link.close()
+                    switch event {
+                    case .destroyed, .noise: trials.add(failure: nil)
+                    case .message, .linkClosed, .silence:
+                        trials.add(failure: "\(name) by the \(position.rawValue): \(event)")
+                    }
+                }
+            }
+            Self.undelivered(tally, &trials)
+            return trials.outcome("the circuit ended, nothing was delivered")
+        }
+        await hostile.stop()
+        return outcome
+    }
+
+    typealias Act = @Sendable (_ cell: [UInt8], _ held: NIOLockedValueBox<[UInt8]?>) -> [HostileRouter.Act]
+
+    /// What an OR can do with two cells that follow each other.
+    static let acts: [(name: String, act: Act)] = [
+        ("replayed", { cell, _ in [.onward(cell), .onward(cell)] }),
+        (
+            "reordered",
+            { cell, held in
+                held.withLockedValue { held in
+                    guard let first = held else {
+                        held = cell
+                        return []
+                    }
+                    held = nil
+                    return [.onward(cell), .onward(first)]
+                }
+            }
+        ),
+        (
+            "dropped",
+            { cell, held in
+                held.withLockedValue { held in
+                    guard held != nil else {
+                        held = cell
+                        return []
+                    }
+                    return [.onward(cell)]
+                }
+            }
+        ),
+        ("reflected", { cell, _ in [.back(cell)] }),
+    ]
+}
+
+extension Trials {
+    /// Count those of another.
+    mutating func add(_ other: Trials) {
+        for _ in 0..<(other.count - other.failures.count) { self.add(failure: nil) }
+        for failure in other.failures { self.add(failure: failure) }
+    }
+}

@@ -1,0 +1,321 @@
+import HostilePeers
+import NIOConcurrencyHelpers
+import NIOCore
+import OnionAddress
+import OnionCells
+import OnionCrypto
+import OnionDirectory
+import ThorTestnet
+
+/// Attacks on what stands behind an exit, and by what does.
+enum ExitAttacks {
+    static let all = [
+        Self.forbiddenTargets, Self.ownAndNodes, Self.rebinding, Self.oneHop, Self.trickle, Self.reset, Self.deaf,
+        Self.source,
+    ]
+
+    // Targets.
+
+    /// This machine, in every spelling that some library takes.
+    private static let loopbackSpellings = [
+        "127.0.0.1", "127.0.0.2", "127.255.255.254", "2130706433", "0x7f000001", "0x7F.0.0.1", "0x7f.1", "017700000001",
+        "0177.0.0.1", "0177.0.0.01", "127.1", "127.0.1", "127.000.000.001", "127.0.0.1.", "127.0.0.1:80", " 127.0.0.1",
+        "127.0.0.1 ", "127。0。0。1", "１２７.0.0.1", "::1", "[::1]", "0:0:0:0:0:0:0:1", "::0001", "::1%lo", "::1%1",
+        "::ffff:127.0.0.1", "::ffff:7f00:1", "::FFFF:7F00:0001", "0:0:0:0:0:ffff:127.0.0.1", "::127.0.0.1", "::7f00:1",
+        "::ffff:0:127.0.0.1", "64:ff9b::127.0.0.1", "64:ff9b::7f00:1", "64:ff9b:1::127.0.0.1", "2002:7f00:1::",
+        "2002:7f00:0001:0000::1", "2001:0:7f00:1::80ff:fffe", "localhost", "LocalHost", "localhost.", "x.localhost",
+        "ip6-localhost", "localhost.localdomain", "0", "0.0.0.0", "0.0.0.1", "0.1.2.3", "::", "[::]", "0x0", "000",
+    ]
+
+    /// What cloud machines and home networks answer on.
+    private static let nearbySpellings = [
+        "169.254.169.254", "2852039166", "0xa9fea9fe", "0251.0376.0251.0376", "169.254.43518", "::ffff:169.254.169.254",
+        "::ffff:a9fe:a9fe", "64:ff9b::a9fe:a9fe", "2002:a9fe:a9fe::", "fd00:ec2::254", "168.63.129.16",
+        "100.100.100.200", "192.0.0.192", "10.0.0.1", "167772161", "192.168.1.1", "0xc0a80101", "172.16.0.1",
+        "::ffff:10.0.0.1", "::10.0.0.1", "2002:a00:1::", "fe80::1", "fe80::1%eth0", "fec0::1", "fc00::1", "fd12::1",
+        "ff02::1", "224.0.0.1", "255.255.255.255", "240.0.0.1", "metadata.google.internal", "instance-data",
+        "router.lan",
+    ]
+
+    private static let forbiddenTargets = Attack(
+        "exit-forbidden-targets",
+        tries: "Begin and Resolve, at an exit with the standard rules, to each special-purpose range and to "
+            + "\(Self.loopbackSpellings.count + Self.nearbySpellings.count) spellings; its name server says that every "
+            + "name is this machine",
+        expects: "refused; nobody connects", needsDaemons: true
+    ) { arena in
+        let names = try await HostileNameServer { _, _ in
+            [.v4(0x7f00_0001), .v4(0xa9fe_a9fe), .v6(hi: 0, lo: 1), .v6(hi: 0, lo: 0xffff_7f00_0001)]
+        }
+        let ranges = SpecialPurpose.table.flatMap { entry in
+            [
+                "\(entry.prefix.address)",
+                entry.prefix.address.next.flatMap { entry.prefix.contains($0) ? "\($0)" : nil },
+            ].compactMap { $0 }
+        }
+        let hosts = Self.loopbackSpellings + Self.nearbySpellings + ranges
+        let outcome = try await Self.withExit(arena, ["--resolver", "\(names.endpoint)"]) { exit in
+            try await LoopbackServer.counting { port, tally in
+                var trials = try await Self.begin(arena, exit, hosts.map { ($0, port) })
+                trials.add(try await Self.resolve(arena, exit, hosts))
+                CellAttacks.undelivered(tally, &trials)
+                return trials.outcome("refused, nobody connected")
+            }
+        }
+        await names.stop()
+        return outcome
+    }
+
+    private static let ownAndNodes = Attack(
+        "exit-own-and-nodes",
+        tries: "Begin, at an exit whose rules accept everything, to every node's port, to its own interfaces, to no "
+            + "address",
+        expects: "refused whatever the rules say; nobody connects", needsDaemons: true
+    ) { arena in
+        let nodes = arena.routers.flatMap(\.addresses)
+        var targets = nodes.flatMap { node in
+            ["\(node.address)", "::ffff:\(node.address)"].map { ($0, node.port) }
+        }
+        let own = try System.enumerateDevices().compactMap { $0.address.flatMap { Endpoint($0)?.address } }
+        return try await Self.withExit(arena, ["--exit-policy", "accept *:*"]) { exit in
+            try await LoopbackServer.serving(.count, host: "0.0.0.0") { port, tally in
+                targets += own.filter { !SpecialPurpose.isLoopback($0) }.map { ("\($0)", port) }
+                targets += ["0.0.0.0", "::", "::ffff:0.0.0.0", "::0.0.0.0"].map { ($0, port) }
+                var trials = try await Self.begin(arena, exit, targets)
+                CellAttacks.undelivered(tally, &trials)
+                return trials.outcome("refused, nobody connected")
+            }
+        }
+    }
+
+    private static let rebinding = Attack(
+        "exit-rebinding",
+        tries:
+            "40 names whose name server answers with an open address and a forbidden one, in turns, and both at once",
+        expects: "each stream goes to the open address or is refused; nobody connects to the forbidden one",
+        needsDaemons: true
+    ) { arena in
+        let open = IPAddress.v4(0x7f00_0002)
+        let forbidden = IPAddress.v4(0x7f00_0001)
+        let names = try await HostileNameServer { name, count in
+            switch name.first {
+            case "a": [count % 2 == 1 ? open : forbidden]
+            case "b": [count % 2 == 1 ? forbidden : open]
+            case "c": [forbidden, open]
+            default: [open, forbidden, .v6(hi: 0, lo: 0xffff_7f00_0001)]
+            }
+        }
+        let rules = ["--exit-policy", "accept 127.0.0.2:*", "--exit-policy", "reject *:*"]
+        let outcome = try await Self.withExit(arena, ["--resolver", "\(names.endpoint)"] + rules) { exit in
+            try await LoopbackServer.counting { port, trap in
+                try await LoopbackServer.serving(.count, host: "127.0.0.2", port: port) { _, opened in
+                    var trials = Trials()
+                    let circuit = try await Self.circuit(arena, exit)
+                    for stream in UInt16(1)...40 {
+                        // Each name is asked for four times.
+                        let name = "\(["a", "b", "c", "d"][Int(stream % 4)])\((stream - 1) / 16).rebinding.example"
+                        circuit.send([.begin(stream, port: port, host: name), .init(.data, stream, [1])])
+                        guard case .message(_, let answer) = await Self.answer(circuit) else {
+                            throw PeerError.circuitFailed
+                        }
+                        let isOpen =
+                            answer.command == RelayCommand.connected.rawValue
+                            && Array(answer.data.prefix(5)) == [4] + open.bytes
+                        let isRefused =
+                            answer.command == RelayCommand.end.rawValue
+                            && answer.data == [EndReason.exitPolicy.rawValue]
+                        trials.expect(isOpen || isRefused, "\(name): command \(answer.command), \(answer.data)")
+                    }
+                    await circuit.link.close()
+                    trials.expect(
+                        opened.withLockedValue { $0.connectionCount } > 0, "the open address was never reached")
+                    CellAttacks.undelivered(trap, &trials)
+                    return trials.outcome("nobody connected to the forbidden address")
+                }
+            }
+        }
+        await names.stop()
+        return outcome
+    }
+
+    private static let oneHop = Attack(
+        "exit-one-hop", tries: "Begin and Resolve on a circuit of one hop, to an exit that would let them out",
+        expects: "refused: nobody uses an exit as a one-hop proxy", needsDaemons: true
+    ) { arena in
+        try await LoopbackServer.counting { port, tally in
+            var trials = Trials()
+            let circuit = try await HostileCircuit.build([arena.routers[0]])
+            circuit.send([.begin(1, port: port), .init(.data, 1, [1])])
+            let refused = HostileCircuit.Message(.end, 1, [EndReason.notAllowed.rawValue])
+            let begun = await circuit.next()
+            trials.expect(begun == .message(hop: 0, refused), "Begin: \(begun)")
+            circuit.send([.init(.resolve, 2, [1] + Array("localhost".utf8))])
+            guard case .message(_, let answer) = await circuit.next() else { throw PeerError.circuitFailed }
+            trials.expect(
+                answer == .init(.resolved, 2, [EndReason.notAllowed.rawValue]), "Resolve: \(answer)")
+            await circuit.link.close()
+            CellAttacks.undelivered(tally, &trials)
+            return trials.outcome("refused")
+        }
+    }
+
+    /// Start an exit of its own, and wait until circuits can lead to it.
+    private static func withExit(
+        _ arena: Arena, _ options: [String], _ body: (ConsensusRouter) async throws -> Outcome
+    ) async throws -> Outcome {
+        let starter = try arena.needDaemons()
+        let key = Ed25519PrivateKey()
+        let daemon = try starter.start(
+            .router(0),
+            [
+                "\(arena.network.directory)", try starter.writeKey(arena.network.directoryKey),
+                try starter.writeSecret(key), "--listen", "127.0.0.1:0", "--nickname", "Attacked",
+            ] + options)
+        do {
+            _ = try await daemon.ready()
+            guard let listed = try await arena.network.consensus().router(key.publicKey) else {
+                throw PeerError.notListed
+            }
+            let outcome = try await body(listed)
+            guard daemon.end == nil else { return Outcome(.broken, "the exit is no longer running") }
+            await starter.stop(daemon)
+            return outcome
+        } catch {
+            await starter.stop(daemon)
+            throw error
+        }
+    }
+
+    /// A circuit to the exit; the hop before may have to hear of it first.
+    private static func circuit(_ arena: Arena, _ exit: ConsensusRouter) async throws -> HostileCircuit {
+        var circuit: HostileCircuit?
+        try await Wait.until("a circuit to the exit", seconds: 20) {
+            circuit = try? await HostileCircuit.build([arena.routers[0], exit])
+            return circuit != nil
+        }
+        guard let circuit else { throw PeerError.circuitFailed }
+        return circuit
+    }
+
+    /// The next message that is an answer: SendMes come in between.
+    private static func answer(_ circuit: HostileCircuit) async -> HostileCircuit.Event {
+        while true {
+            let event = await circuit.next()
+            if case .message(_, let message) = event, message.command == RelayCommand.sendMe.rawValue { continue }
+            return event
+        }
+    }
+
+    /// Ask for each target; none may be connected to.
+    private static func begin(
+        _ arena: Arena, _ exit: ConsensusRouter, _ targets: [(host: String, port: UInt16)]
+    ) async throws -> Trials {
+        let circuit = try await Self.circuit(arena, exit)
+        var trials = Trials()
+        for (index, target) in targets.enumerated() {
+            let stream = UInt16(index + 1)
+            circuit.send([.begin(stream, port: target.port, host: target.host), .init(.data, stream, [1])])
+            switch await Self.answer(circuit) {
+            case .message(_, let answer):
+                let reason = EndReason(wire: answer.data.first ?? 0)
+                let isRefused =
+                    answer.command == RelayCommand.end.rawValue
+                    && [.exitPolicy, .noSuchName, .resolveFailed].contains(reason)
+                trials.expect(isRefused, "\(target.host):\(target.port): command \(answer.command), \(reason)")
+            case let event: trials.add(failure: "\(target.host):\(target.port): \(event)")
+            }
+        }
+        await circuit.link.close()
+        return trials
+    }
+
+    /// Ask for the addresses of each name; none that is forbidden may be told.
+    private static func resolve(
+        _ arena: Arena, _ exit: ConsensusRouter, _ names: [String]
+    ) async throws -> Trials {
+        let circuit = try await Self.circuit(arena, exit)
+        var trials = Trials()
+        for (index, name) in names.enumerated() {
+            let stream = UInt16(index + 1)
+            circuit.send([.init(.resolve, stream, [1] + Array(name.utf8))])
+            switch await Self.answer(circuit) {
+            case .message(_, let answer):
+                // A failure is its reason alone, and never 0.
+                let isFailure =
+                    answer.command == RelayCommand.resolved.rawValue && answer.data.count == 1 && answer.data != [0]
+                trials.expect(isFailure, "\(name) was resolved: \(answer.data.prefix(24))")
+            case let event: trials.add(failure: "\(name): \(event)")
+            }
+        }
+        await circuit.link.close()
+        return trials
+    }
+
+    // Destinations.
+
+    /// So many streams go to the hostile destination at once.
+    private static let streamCount = 16
+
+    private static let trickle = Self.destination(
+        "trickle", .trickle, tries: "sends one byte every tenth of a second", sends: 0)
+    private static let reset = Self.destination(
+        "reset", .reset, tries: "resets each connection after the first bytes", sends: 100)
+    private static let deaf = Self.destination(
+        "deaf", .deaf, tries: "never reads what it is sent, 4 MiB on each stream", sends: 4 << 20)
+    private static let source = Self.destination(
+        "endless", .source, tries: "sends for ever to a user who does not read", sends: 0)
+
+    private static func destination(
+        _ name: String, _ habit: LoopbackServer.Habit, tries: String, sends byteCount: Int
+    ) -> Attack {
+        Attack(
+            "exit-destination-\(name)", tries: "a destination of \(Self.streamCount) streams \(tries)",
+            expects: "other streams on the same circuit go on, and answer within 5 s", needsDaemons: true
+        ) { arena in
+            let user = try arena.needUser()
+            return try await LoopbackServer.serving(habit) { port, _ in
+                var connections: [UserConnection] = []
+                for _ in 0..<Self.streamCount {
+                    // The name of the honest requests: they share the circuit.
+                    connections.append(try await user.open(port: port, name: "honest", reads: habit.isHeard))
+                }
+                for connection in connections where byteCount > 0 {
+                    connection.send([UInt8](repeating: 0x54, count: byteCount))
+                }
+                var trials = Trials()
+                for _ in 0..<20 {
+                    let start = ContinuousClock.now
+                    do {
+                        try await user.checkService(seconds: 5)
+                        let elapsed = ContinuousClock.now - start
+                        trials.expect(elapsed < .seconds(5), "an answer took \(elapsed)")
+                    } catch {
+                        trials.add(failure: "\(error)")
+                    }
+                }
+                for connection in connections { await connection.close() }
+                return trials.outcome("all were answered in time")
+            }
+        }
+    }
+}
+
+extension LoopbackServer.Habit {
+    /// Whether the user reads what such a destination sends.
+    fileprivate var isHeard: Bool {
+        switch self {
+        case .source: false
+        case .echo, .count, .trickle, .reset, .deaf: true
+        }
+    }
+}
+
+extension IPAddress {
+    /// The address behind this one.
+    fileprivate var next: IPAddress? {
+        switch self {
+        case .v4(let value): value == .max ? nil : .v4(value + 1)
+        case .v6(let hi, let lo): lo == .max ? nil : .v6(hi: hi, lo: lo + 1)
+        }
+    }
+}

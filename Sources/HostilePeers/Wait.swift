@@ -1,0 +1,35 @@
+/// Waits for what other threads do.
+package enum Wait {
+    /// Return as soon as `isDone` says so.
+    ///
+    /// - Throws: ``PeerError/timedOut(_:)``; what `isDone` throws.
+    package static func until(
+        _ what: String, seconds: Double = 10, _ isDone: () async throws -> Bool
+    ) async throws {
+        let end = ContinuousClock.now + .milliseconds(Int64(seconds * 1000))
+        while try await !isDone() {
+            guard .now < end else { throw PeerError.timedOut(what) }
+            try await Task.sleep(for: .milliseconds(2))
+        }
+    }
+}
+
+/// Why a hostile peer could not do what it set out to do. It says nothing about the network under attack.
+package enum PeerError: Error, Equatable, CustomStringConvertible {
+    case timedOut(String)
+    /// A circuit that an honest client would have got was not to be had.
+    case circuitFailed
+    /// The consensus lacks a router, or a router lacks an address.
+    case notListed
+    /// An honest request came to nothing.
+    case noService(String)
+
+    package var description: String {
+        switch self {
+        case .timedOut(let what): "waited in vain: \(what)"
+        case .circuitFailed: "no circuit could be built"
+        case .notListed: "the consensus does not list the router"
+        case .noService(let what): "an honest request failed: \(what)"
+        }
+    }
+}

@@ -1,0 +1,110 @@
+import ArgumentParser
+import AttackSuite
+import Foundation
+import ThorDaemon
+import UnixSignals
+
+/// `thor-testnet attack`: play every attack that we know against a network of real daemons.
+struct AttackCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "attack",
+        abstract: "Attack a network of real daemons, and say what it did.",
+        discussion: """
+            Starts a network of its own on loopback, with the limits of a real one, plays each attack with hostile \
+            clients, routers, directories and destinations, and prints what was tried, what should happen, what did, \
+            and a verdict: held, broken, or unplayed. After each attack an honest request must go through, and every \
+            daemon must be the process that it was. All attacks take some minutes.
+
+              thor-testnet attack cell handshake-zero-point
+
+            plays the attacks whose names begin so. The exit code is 0 only if all of them held.
+            """)
+
+    @Argument(help: ArgumentHelp("Attacks, or the first words of their names. (default: all)", valueName: "name"))
+    var names: [String] = []
+
+    @Flag(help: "List the attacks, and play none.")
+    var list = false
+
+    @Option(
+        help: ArgumentHelp("Write what came out as JSON to this file; - for standard output.", valueName: "file"))
+    var json: String?
+
+    @Option(name: .customLong("log-level"), help: ArgumentHelp("How much the daemons log.", valueName: "level"))
+    var logLevel = LogLevel.info
+
+    @Option(help: .hidden)
+    var executables: String?
+
+    func run() async throws {
+        var held = true
+        try await Daemon.run(ThorTestnetCommand.name) {
+            let attacks = try self.selected()
+            if self.list {
+                for attack in attacks { StandardOutput.line("\(attack.name)\n    \(attack.tries)") }
+            } else {
+                held = try await self.play(attacks).held
+            }
+        }
+        if !held { throw ExitCode.failure }
+    }
+
+    private func play(_ attacks: [Attack]) async throws -> AttackReport {
+        FileDescriptorLimit.raise()
+        let programs = try Programs(directory: self.executables)
+        let run = AttackRun(
+            .init(
+                executables: programs.directory, ownExecutable: programs.own, logLevel: self.logLevel, say: self.say))
+        let report = try await Self.untilSignal { try await run.play(attacks) }
+        self.say("\n\(report.table)")
+        try self.write(report)
+        return report
+    }
+
+    /// JSON on standard output has it for itself.
+    private var say: @Sendable (String) -> Void {
+        guard self.json == "-" else { return { StandardOutput.line($0) } }
+        return { FileHandle.standardError.write(Data("\($0)\n".utf8)) }
+    }
+
+    private func selected() throws(OperatorError) -> [Attack] {
+        do {
+            return try AttackCatalogue.select(self.names)
+        } catch {
+            throw OperatorError(
+                "there is no attack \(error.name)", advice: "'thor-testnet attack --list' shows all", status: .usage)
+        }
+    }
+
+    private func write(_ report: AttackReport) throws {
+        guard let json else { return }
+        let data = try report.json()
+        if json == "-" { return FileHandle.standardOutput.write(data) }
+        do {
+            try data.write(to: URL(fileURLWithPath: json), options: .atomic)
+        } catch {
+            throw OperatorError(
+                "cannot write \(json): \(error)", advice: "Choose another place with --json FILE",
+                status: .cannotCreate)
+        }
+    }
+
+    /// Do it, or stop at Ctrl-C: what was started is stopped then.
+    private static func untilSignal(
+        _ body: @escaping @Sendable () async throws -> AttackReport
+    ) async throws -> AttackReport {
+        let signals = await UnixSignalsSequence(trapping: .sigint, .sigterm, .sighup)
+        return try await withThrowingTaskGroup(of: AttackReport?.self) { group in
+            group.addTask { try await body() }
+            group.addTask {
+                for await _ in signals { return nil }
+                return nil
+            }
+            defer { group.cancelAll() }
+            guard let report = try await group.next() ?? nil else {
+                throw OperatorError("stopped before the end", advice: "", status: .temporary)
+            }
+            return report
+        }
+    }
+}
