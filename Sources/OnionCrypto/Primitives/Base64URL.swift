@@ -39,6 +39,8 @@ public enum Base64URL {
     static func decode(_ characters: some Collection<UInt8>) -> [UInt8]? {
         Sodium.start()
         guard !characters.isEmpty else { return [] }
+        // libsodium takes some bytes that are not ASCII for letters. All are looked at, so that time tells nothing.
+        guard characters.reduce(0, |) < 0x80 else { return nil }
         let capacity = characters.count  // More than the 3/4 of it that can be needed.
         var isValid = false
         let bytes = [UInt8](unsafeUninitializedCapacity: capacity) { target, count in

@@ -1,4 +1,4 @@
-import OnionCrypto
+@testable import OnionCrypto
 import Testing
 
 @Suite("Bytes32 and base64url")
@@ -45,5 +45,14 @@ struct Bytes32Tests {
         arguments: ["Zm9vYmE=", "+//+", "Zm9v\n", " Zm9v", "Zm9vYmF", "Z", "Zm 9v", "Zm9v\0", "Zm9é"])
     func refusals(text: String) {
         #expect(Base64URL.decode(text) == nil)
+    }
+
+    @Test("refuses every byte beyond ASCII, wherever it stands", arguments: 0x80...0xFF)
+    func refusedBytes(byte: Int) {
+        for index in 0..<4 {
+            var characters = Array("Zm9v".utf8)
+            characters[index] = UInt8(byte)
+            #expect(Base64URL.decode(characters) == nil)
+        }
     }
 }
