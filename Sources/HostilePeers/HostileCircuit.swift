@@ -68,8 +68,11 @@ package final class HostileCircuit {
         let handshake =
             handshake ?? CircuitHandshake.Client(identity: router.identity, onionKey: router.onionKey)
         self.link.send(self.id, CellCommand.create.rawValue, handshake.create)
-        guard let cell = await self.link.next(of: self.id), cell[4] == CellCommand.created.rawValue else {
-            throw PeerError.circuitFailed
+        guard let cell = await self.link.next(of: self.id) else {
+            throw PeerError.circuitFailed("\(router.nickname) does not answer a Create")
+        }
+        guard cell[4] == CellCommand.created.rawValue else {
+            throw PeerError.circuitFailed("\(router.nickname) answers a Create with command \(cell[4]), \(cell[5])")
         }
         let created = [UInt8](cell[5..<5 + CircuitHandshake.createdByteCount])
         self.firstCreated = created
@@ -79,8 +82,9 @@ package final class HostileCircuit {
     package func extend(to router: ConsensusRouter) async throws {
         let handshake = CircuitHandshake.Client(identity: router.identity, onionKey: router.onionKey)
         self.send([Message(.extend, 0, router.identity.rawBytes + handshake.create)], command: .relayEarly)
-        guard case .message(_, let answer) = await self.next(), answer.command == RelayCommand.extended.rawValue else {
-            throw PeerError.circuitFailed
+        let event = await self.next()
+        guard case .message(_, let answer) = event, answer.command == RelayCommand.extended.rawValue else {
+            throw PeerError.circuitFailed("not extended to \(router.nickname): \(event)")
         }
         self.add(router, try handshake.complete(created: answer.data))
     }

@@ -2,7 +2,7 @@ import NIOConcurrencyHelpers
 package import NIOCore
 import NIOPosix
 import NIOTLS
-import OnionAddress
+package import OnionAddress
 import OnionCells
 import OnionCrypto
 package import OnionDirectory
@@ -38,8 +38,11 @@ package final class HostileLink: Sendable {
     }
 
     /// Connect, and return once TLS is up.
+    ///
+    /// - Parameter source: the address of this machine that it comes from.
     package static func dial(
-        _ router: ConsensusRouter, credentials: LinkCredentials? = nil, manners: Manners = Manners()
+        _ router: ConsensusRouter, from source: IPAddress = Stranger.anybody(), credentials: LinkCredentials? = nil,
+        manners: Manners = Manners()
     ) async throws -> HostileLink {
         let state = NIOLockedValueBox(State())
         let tls = try LinkTLS(credentials: credentials, protocol: .link)
@@ -52,6 +55,7 @@ package final class HostileLink: Sendable {
                     try channel.pipeline.syncOperations.addHandler(Collector(state: state, manners: manners))
                 }
             }
+            .bind(to: SocketAddress(Endpoint(address: source, port: 0)))
             .connect(to: SocketAddress(endpoint)).get()
         let link = HostileLink(channel: channel, state: state)
         try await Wait.until("TLS is up") { state.withLockedValue { $0.isSecure || $0.isClosed } }

@@ -349,7 +349,7 @@ private final class RelayLink: ChannelInboundHandler, Hashable {
     }
 
     func channelInactive(context: ChannelHandlerContext) {
-        self.opened?.fail(PeerError.circuitFailed)
+        self.opened?.fail(PeerError.circuitFailed("its link is closed"))
         self.relay.closed(self)
     }
 

@@ -133,10 +133,12 @@ package final class HostileRouter: Sendable {
 
     package var tally: Tally { self.shared.tally.withLockedValue { $0 } }
 
-    /// Show another link key to whoever dials from now on.
-    package func shows(linkKey: Ed25519PrivateKey) throws {
+    /// Show another link key to whoever dials from now on; links that are open are closed, so that all have to.
+    package func shows(linkKey: Ed25519PrivateKey) async throws {
         let tls = try LinkTLS(credentials: try LinkCredentials(linkKey: linkKey), protocol: .link)
         self.shared.shownTLS.withLockedValue { $0 = tls }
+        let shared = self.shared
+        try await shared.eventLoop.submit { shared.closeAll() }.get()
     }
 
     package func stop() async {

@@ -18,7 +18,7 @@ package enum Wait {
 package enum PeerError: Error, Equatable, CustomStringConvertible {
     case timedOut(String)
     /// A circuit that an honest client would have got was not to be had.
-    case circuitFailed
+    case circuitFailed(String)
     /// The consensus lacks a router, or a router lacks an address.
     case notListed
     /// An honest request came to nothing.
@@ -27,7 +27,7 @@ package enum PeerError: Error, Equatable, CustomStringConvertible {
     package var description: String {
         switch self {
         case .timedOut(let what): "waited in vain: \(what)"
-        case .circuitFailed: "no circuit could be built"
+        case .circuitFailed(let what): "no circuit could be built or used: \(what)"
         case .notListed: "the consensus does not list the router"
         case .noService(let what): "an honest request failed: \(what)"
         }

@@ -116,7 +116,7 @@ enum ExitAttacks {
                         let name = "\(["a", "b", "c", "d"][Int(stream % 4)])\((stream - 1) / 16).rebinding.example"
                         circuit.send([.begin(stream, port: port, host: name), .init(.data, stream, [1])])
                         guard case .message(_, let answer) = await Self.answer(circuit) else {
-                            throw PeerError.circuitFailed
+                            throw PeerError.circuitFailed("no answer to a Begin or Resolve")
                         }
                         let isOpen =
                             answer.command == RelayCommand.connected.rawValue
@@ -150,7 +150,9 @@ enum ExitAttacks {
             let begun = await circuit.next()
             trials.expect(begun == .message(hop: 0, refused), "Begin: \(begun)")
             circuit.send([.init(.resolve, 2, [1] + Array("localhost".utf8))])
-            guard case .message(_, let answer) = await circuit.next() else { throw PeerError.circuitFailed }
+            guard case .message(_, let answer) = await circuit.next() else {
+                throw PeerError.circuitFailed("no answer to a Begin or Resolve")
+            }
             trials.expect(
                 answer == .init(.resolved, 2, [EndReason.notAllowed.rawValue]), "Resolve: \(answer)")
             await circuit.link.close()
@@ -193,7 +195,7 @@ enum ExitAttacks {
             circuit = try? await HostileCircuit.build([arena.routers[0], exit])
             return circuit != nil
         }
-        guard let circuit else { throw PeerError.circuitFailed }
+        guard let circuit else { throw PeerError.circuitFailed("no answer to a Begin or Resolve") }
         return circuit
     }
 

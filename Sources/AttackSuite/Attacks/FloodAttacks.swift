@@ -83,8 +83,9 @@ enum FloodAttacks {
     }
 
     private static func connect(to endpoint: Endpoint) async throws -> any Channel {
-        try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton).connect(to: SocketAddress(endpoint))
-            .get()
+        try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+            .bind(to: SocketAddress(Endpoint(address: Stranger.one, port: 0)))
+            .connect(to: SocketAddress(endpoint)).get()
     }
 
     private static func places(_ arena: Arena) -> [Endpoint] {
@@ -97,7 +98,7 @@ enum FloodAttacks {
         var links: [HostileLink] = []
         for router in arena.routers {
             for _ in 0..<20 {
-                let link = try await HostileLink.dial(router)
+                let link = try await HostileLink.dial(router, from: Stranger.one)
                 await hoard.keep(link.channel)
                 links.append(link)
             }
@@ -118,7 +119,7 @@ enum FloodAttacks {
                 for _ in 0..<5 {
                     group.addTask {
                         while true {
-                            let link = try await HostileLink.dial(router)
+                            let link = try await HostileLink.dial(router, from: Stranger.one)
                             await hoard.keep(link.channel)
                             for id in UInt32(0)..<60 {
                                 link.send(0x8000_0001 + id, CellCommand.create.rawValue, create)
@@ -243,7 +244,7 @@ enum FloodAttacks {
         "unread-refusals", tries: "Creates that are refused, as fast as they are taken, and no answer is read"
     ) { arena, hoard in
         for router in arena.routers {
-            let link = try await HostileLink.dial(router, manners: .init(reads: false))
+            let link = try await HostileLink.dial(router, from: Stranger.one, manners: .init(reads: false))
             await hoard.keep(link.channel)
             var id: UInt32 = 1
             while !link.isClosed, id < 40_000 {
@@ -263,7 +264,7 @@ enum FloodAttacks {
         let ping = HostileLink.cell(0, CellCommand.ping.rawValue, [1, 2, 3, 4, 5, 6, 7, 8])
         let burst = Array(repeatElement(ping, count: 64).joined())
         for router in arena.routers {
-            let link = try await HostileLink.dial(router, manners: .init(reads: false))
+            let link = try await HostileLink.dial(router, from: Stranger.one, manners: .init(reads: false))
             await hoard.keep(link.channel)
             for _ in 0..<200 {
                 guard await link.sendAndWait(burst, seconds: 2) else { break }

@@ -368,7 +368,7 @@ enum HandshakeAttacks {
     ) { arena in
         let hostile = try await HostileRouter(in: arena.network)
         var trials = Trials()
-        try hostile.shows(linkKey: Ed25519PrivateKey())
+        try await hostile.shows(linkKey: Ed25519PrivateKey())
         let before = hostile.tally.createCount
         let circuit = try await HostileCircuit.build([arena.routers[2]])
         circuit.send([ExtendAttacks.extend(to: hostile.listing)], command: .relayEarly)

@@ -126,7 +126,7 @@ enum RelayMessageAttacks {
                 circuit.send([.begin(1, port: port)])
                 guard case .message(_, let message) = await circuit.next(),
                     message.command == RelayCommand.connected.rawValue
-                else { throw PeerError.circuitFailed }
+                else { throw PeerError.circuitFailed("a Begin is not answered with Connected") }
                 circuit.send(lists[index])
                 let what = lists[index].map { "command \($0.command) on stream \($0.stream), \($0.data.count) bytes" }
                 return await CellAttacks.lives(circuit, what.prefix(2).joined(separator: ", then "))

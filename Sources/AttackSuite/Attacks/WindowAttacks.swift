@@ -65,7 +65,7 @@ enum WindowAttacks {
         let circuit = try await HostileCircuit.build(path)
         circuit.send([.begin(1, port: port)])
         while circuit.receivedTags.count < cellCount {
-            guard case .message = await circuit.next() else { throw PeerError.circuitFailed }
+            guard case .message = await circuit.next() else { throw PeerError.circuitFailed("no answer to a Begin") }
         }
         return circuit
     }
@@ -117,7 +117,7 @@ enum WindowAttacks {
         try await LoopbackServer.serving(.deaf) { port, _ in
             let circuit = try await HostileCircuit.build(Array(arena.routers.prefix(2)))
             circuit.send([.begin(1, port: port)])
-            guard case .message = await circuit.next() else { throw PeerError.circuitFailed }
+            guard case .message = await circuit.next() else { throw PeerError.circuitFailed("no answer to a Begin") }
             for _ in 0..<count { circuit.send(messages) }
             var trials = Trials()
             trials.add(failure: await CellAttacks.lives(circuit, "\(count) times"))

@@ -98,9 +98,13 @@ final class AttackedNetwork: Sendable {
     func play(_ attacks: [Attack]) async throws {
         let arena = try await Arena(network: self.target, directorySecret: self.directorySecret, bodyStride: 128)
         for attack in attacks where !attack.needsDaemons {
-            let outcome = try await attack.play(arena)
-            #expect(outcome.verdict == .held, "\(attack.name): \(outcome.observed)")
-            try await self.target.checkService()
+            do {
+                let outcome = try await attack.play(arena)
+                #expect(outcome.verdict == .held, "\(attack.name): \(outcome.observed)")
+                try await self.target.checkService()
+            } catch {
+                Issue.record(error, "\(attack.name)")
+            }
         }
     }
 

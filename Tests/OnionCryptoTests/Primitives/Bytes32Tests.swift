@@ -1,5 +1,6 @@
-@testable import OnionCrypto
 import Testing
+
+@testable import OnionCrypto
 
 @Suite("Bytes32 and base64url")
 struct Bytes32Tests {
