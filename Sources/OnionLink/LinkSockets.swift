@@ -27,13 +27,7 @@ enum LinkSockets {
 
     static func configure(_ bootstrap: ServerBootstrap) -> ServerBootstrap {
         bootstrap
-            .serverChannelInitializer { channel in
-                // Without descriptors an accept fails at once, again and again: let there be a second between.
-                channel.eventLoop.makeCompletedFuture {
-                    try channel.pipeline.syncOperations.addHandler(
-                        AcceptBackoffHandler(shouldForwardIOErrorCaught: false))
-                }
-            }
+            .pausingWhenAcceptFails()
             .serverChannelOption(.backlog, value: 256)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
             .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)

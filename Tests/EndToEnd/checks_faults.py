@@ -264,6 +264,7 @@ def descriptors_spent(context):
                 if is_alive(pid):
                     resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
             assert is_alive(pid), f"{part} has died of it"
+            assert used < 0.5, f"{part} is busy with nothing: {used:.1f} s of CPU in 2 s"
             assert wait_for(lambda: _works(network, port), 20), f"{part}: no request succeeds afterwards"
             context.figure(f"60 connections, {part} with 3 descriptors to spare", "connected or refused, and well afterwards",
                            f"{outcomes['connected']} connected, {outcomes['refused']} refused, {used:.1f} s of CPU in 2 s")

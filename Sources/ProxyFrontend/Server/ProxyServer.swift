@@ -5,6 +5,7 @@ package import NIOCore
 internal import NIOPosix
 internal import OnionAddress
 package import OnionClient
+internal import OnionLink
 internal import OnionStreams
 internal import ServiceLifecycle
 
@@ -110,13 +111,7 @@ package final class ProxyServer: Service, CustomStringConvertible {
         let listener = "\(address)"
         let bound = NIOLoopBoundBox.makeBoxSendingValue(String?.none, eventLoop: client.eventLoop)
         let bootstrap = ServerBootstrap(group: client.eventLoop)
-            .serverChannelInitializer { channel in
-                // Without descriptors an accept fails at once, again and again: let there be a second between.
-                channel.eventLoop.makeCompletedFuture {
-                    try channel.pipeline.syncOperations.addHandler(
-                        AcceptBackoffHandler(shouldForwardIOErrorCaught: false))
-                }
-            }
+            .pausingWhenAcceptFails()
             .serverChannelOption(.backlog, value: Self.backlog)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
             // What is accepted inherits this, and TCP_NODELAY, which NIO gives every listener.

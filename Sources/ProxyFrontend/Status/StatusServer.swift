@@ -3,6 +3,7 @@ internal import Foundation
 package import Logging
 package import NIOCore
 internal import NIOPosix
+internal import OnionLink
 internal import ServiceLifecycle
 
 /// Answers on the ``StatusSocket``. The caller holds the lock of the state directory, so a socket file that is there is stale.
@@ -49,13 +50,7 @@ package struct StatusServer: Service, CustomStringConvertible {
         let metrics = ProxyMetrics()
         let connections = NIOLoopBoundBox.makeBoxSendingValue(ConnectionRegistry(), eventLoop: self.eventLoop)
         let channel = try await ServerBootstrap(group: self.eventLoop)
-            .serverChannelInitializer { channel in
-                // Without descriptors an accept fails at once, again and again: let there be a second between.
-                channel.eventLoop.makeCompletedFuture {
-                    try channel.pipeline.syncOperations.addHandler(
-                        AcceptBackoffHandler(shouldForwardIOErrorCaught: false))
-                }
-            }
+            .pausingWhenAcceptFails()
             .childChannelOption(.autoRead, value: false)
             .childChannelOption(.allowRemoteHalfClosure, value: true)
             .childChannelInitializer { channel in
