@@ -152,7 +152,8 @@ let package = Package(
             name: "ProxyFrontend",
             dependencies: [
                 "OnionAddress",
-                "OnionCells", "OnionClient", "OnionLink", "OnionStreams", lifecycle, logging, metrics, nioConcurrencyHelpers,
+                "OnionCells", "OnionClient", "OnionLink", "OnionStreams", lifecycle, logging, metrics,
+                nioConcurrencyHelpers,
                 nioCore,
                 nioHTTP1, nioPosix, nioSSL, nioTLS, swiftASN1, x509,
             ],
