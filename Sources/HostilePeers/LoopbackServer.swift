@@ -47,6 +47,8 @@ package enum LoopbackServer {
         let tally = NIOLockedValueBox(Tally())
         let listener = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
             .serverChannelOption(.backlog, value: 1024)
+            // What is accepted inherits it: loopback would give each some megabytes, of what the attacked share with it.
+            .serverChannelOption(.socketOption(.so_sndbuf), value: 256 * 1024)
             .childChannelOption(.allowRemoteHalfClosure, value: true)
             .childChannelOption(.autoRead, value: habit.reads)
             .childChannelInitializer { channel in
