@@ -65,9 +65,7 @@ package final class HostileRouter: Sendable {
 
     /// Start it, and wait until it is listed.
     ///
-    /// - Parameters:
-    ///   - shownKey: the link key that it shows to whoever dials it; nil for the true one.
-    ///   - exitPolicy: what it says that it lets out; it connects to nobody.
+    /// - Parameter exitPolicy: what it says that it lets out; it connects to nobody.
     package init(
         in network: TargetNetwork, exitPolicy: ExitPolicy = .rejectAll
     ) async throws {

@@ -33,6 +33,9 @@ enum RegistrationAttacks {
         }
     }
 
+    /// What the directory answered, in words.
+    private static func said(_ code: DirectoryErrorCode?) -> String { code.map { "\($0)" } ?? "Registered" }
+
     /// See that all honest routers are still listed as they were.
     private static func checkListing(_ arena: Arena, _ trials: inout Trials) async throws {
         let consensus = try await arena.network.consensus()
@@ -50,7 +53,7 @@ enum RegistrationAttacks {
         var trials = Trials()
         for linkKey in [Ed25519PrivateKey(), nil] {
             let code = try await Self.refusal(arena, arena.routers[0].descriptor, linkKey: linkKey)
-            trials.expect(code == .wrongLinkKey, "answered with \(code.map { "\($0)" } ?? "Registered")")
+            trials.expect(code == .wrongLinkKey, "answered with \(Self.said(code))")
         }
         try await Self.checkListing(arena, &trials)
         return trials.outcome("refused, the OR stays listed")
@@ -72,15 +75,15 @@ enum RegistrationAttacks {
         let squatting = try await Self.refusal(arena, try descriptor.signed(by: identity), linkKey: linkKey)
         trials.expect(
             squatting == .handshakeFailed || squatting == .unreachable,
-            "a second identity: \(squatting.map { "\($0)" } ?? "Registered")")
+            "a second identity: \(Self.said(squatting))")
         descriptor.linkKey = victim.linkKey
         let borrowed = try await Self.refusal(arena, try descriptor.signed(by: identity), linkKey: linkKey)
-        trials.expect(borrowed == .wrongLinkKey, "the OR's link key: \(borrowed.map { "\($0)" } ?? "Registered")")
+        trials.expect(borrowed == .wrongLinkKey, "the OR's link key: \(Self.said(borrowed))")
         // Where nobody listens at all.
         descriptor.linkKey = linkKey.publicKey
         descriptor.addresses = [Endpoint(address: .v4(0x7f00_0001), port: 1)]
         let nowhere = try await Self.refusal(arena, try descriptor.signed(by: identity), linkKey: linkKey)
-        trials.expect(nowhere == .unreachable, "nowhere: \(nowhere.map { "\($0)" } ?? "Registered")")
+        trials.expect(nowhere == .unreachable, "nowhere: \(Self.said(nowhere))")
         try await Self.checkListing(arena, &trials)
         await hostile.stop()
         return trials.outcome("refused, the OR stays listed")
@@ -101,7 +104,7 @@ enum RegistrationAttacks {
             descriptor.addresses = [Endpoint(address: entry.prefix.address, port: 80)]
             let code = try await Self.refusal(arena, try descriptor.signed(by: identity), linkKey: linkKey)
             trials.expect(
-                code == .addressNotPublic, "\(entry.prefix): \(code.map { "\($0)" } ?? "Registered")")
+                code == .addressNotPublic, "\(entry.prefix): \(Self.said(code))")
         }
         await hostile.stop()
         return trials.outcome("refused")
@@ -116,12 +119,12 @@ enum RegistrationAttacks {
         let port = hostile.listing.addresses.first?.port ?? 0
         let older = try hostile.descriptor(port: port, sequence: 0).signed(by: hostile.identity)
         let stale = try await Self.refusal(arena, older, linkKey: hostile.linkKey)
-        trials.expect(stale == .staleSequence, "older: \(stale.map { "\($0)" } ?? "Registered")")
+        trials.expect(stale == .staleSequence, "older: \(Self.said(stale))")
         var tomorrow = hostile.descriptor(port: port, sequence: 9)
         tomorrow.published += 86_400
         let skewed = try await Self.refusal(
             arena, try tomorrow.signed(by: hostile.identity), linkKey: hostile.linkKey)
-        trials.expect(skewed == .clockSkew, "tomorrow: \(skewed.map { "\($0)" } ?? "Registered")")
+        trials.expect(skewed == .clockSkew, "tomorrow: \(Self.said(skewed))")
         await hostile.stop()
         return trials.outcome("refused")
     }
