@@ -1,4 +1,4 @@
-import NIOCore
+package import NIOCore
 import NIOPosix
 
 /// The socket options of links, the same for both sides.
@@ -9,12 +9,13 @@ import NIOPosix
 /// them works at a time.
 ///
 /// - Source: DESIGN §7 *Link*, §8
-enum LinkSockets {
+package enum LinkSockets {
     static let unsentLowWaterByteCount = 128 * 1024
     static let writeWatermarks = ChannelOptions.Types.WriteBufferWaterMark(low: 64 * 1024, high: 256 * 1024)
     static let readByteCount = 256 * 1024
     /// TCP_NOTSENT_LOWAT of <netinet/tcp.h>, which Glibc's module does not export everywhere.
-    private static let unsentLowWaterOption = ChannelOptions.Types.SocketOption(level: .tcp, name: .init(rawValue: 25))
+    package static let unsentLowWaterOption = ChannelOptions.Types.SocketOption(
+        level: .tcp, name: .init(rawValue: 25))
 
     static func configure(_ bootstrap: ClientBootstrap) -> ClientBootstrap {
         bootstrap

@@ -86,7 +86,7 @@ package final class OnionStream {
     var isOpeningUnsaid: Bool { self.opening.map { $0.command == .begin || $0.command == .resolve } ?? false }
 
     /// How many streams the circuit has, this one included.
-    var siblingCount: Int { self.endpoint?.streamCount ?? 0 }
+    package var siblingCount: Int { self.endpoint?.streamCount ?? 0 }
 
     // MARK: From the socket
 

@@ -1,5 +1,5 @@
 package import NIOCore
-package import NIOPosix
+import NIOPosix
 package import OnionCells
 
 /// The edge where a TCP socket meets a stream; used by exit and proxy alike.
@@ -8,8 +8,7 @@ package import OnionCells
 /// keeps the two ends alike: a half-close becomes End Finished and back, a reset a reset. The last bytes are written
 /// before anything is closed.
 ///
-/// The channel must be on the circuit's event loop, set up by one of the ``configure(_:)`` functions, and its last handler
-/// is this.
+/// The channel must be on the circuit's event loop, set up by ``configure(_:)``, and its last handler is this.
 ///
 /// - Source: DESIGN §7 *Edges*
 package final class StreamEdge: ChannelInboundHandler {
@@ -39,20 +38,19 @@ package final class StreamEdge: ChannelInboundHandler {
     /// waits for the others.
     package static let readByteCount = 128 * 1024
     private static let sharedReadByteCount = 64 * 1024
-    private static let manyStreams = 16
+    package static let manyStreams = 16
     /// NIO reads a socket to its end once the peer has closed, reads paused or not; this bounds what arrives then.
-    package static let receiveBufferByteCount: ChannelOptions.Types.SocketOption.Value = 512 * 1024
+    package static let receiveBufferByteCount = 512 * 1024
+    /// Streams of one circuit share its window, so what waits in front of it is of no use beyond a window or two: it only
+    /// costs memory, and is out of the processor's caches when its turn comes.
+    private static let receiveBufferByteCountOfCircuit = 4 * 1024 * 1024
 
-    /// Set up the sockets that exits connect.
+    /// How much the kernel should hold for a stream's socket, as SO_RCVBUF.
     ///
-    /// Options cost a future each when a bootstrap sets them, on a path that every stream takes.
-    package static func configure(_ bootstrap: ClientBootstrap) -> ClientBootstrap {
-        bootstrap.channelInitializer { channel in
-            channel.eventLoop.makeCompletedFuture {
-                try Self.configure(channel)
-                try channel.syncOptions?.setOption(.socketOption(.so_rcvbuf), value: Self.receiveBufferByteCount)
-            }
-        }
+    /// - Parameter streamCount: streams of its circuit, itself included.
+    package static func receiveBufferByteCount(streamCount: Int) -> Int {
+        let fair = Self.receiveBufferByteCountOfCircuit / max(1, streamCount)
+        return min(Self.receiveBufferByteCount, max(Self.sharedReadByteCount, fair))
     }
 
     /// Set up a channel that a stream is to flow through, before it is active: reads by need, half-closure, bounded buffers.

@@ -40,7 +40,7 @@ enum DirectoryStreamChannel {
         do {
             let channel = try await ClientBootstrap(group: eventLoop).withConnectedSocket(near).get()
             do {
-                try await stream.attach(to: edge).get()
+                try await eventLoop.flatSubmit { stream.attach(to: edge) }.get()
                 return channel
             } catch {
                 channel.close(promise: nil)

@@ -9,16 +9,21 @@ extension OpenedStream {
         self.init(
             connected: connected,
             attach: { channel in
-                channel.eventLoop.flatSubmit {
-                    channel.eventLoop.makeCompletedFuture {
-                        do {
-                            try channel.pipeline.syncOperations.addHandler(StreamEdge(stream: bound.value))
-                        } catch {
-                            // The application has gone meanwhile.
-                            bound.value.end(.reset)
-                            channel.close(promise: nil)
-                            throw error
-                        }
+                channel.eventLoop.makeCompletedFuture {
+                    if bound.value.siblingCount > StreamEdge.manyStreams {
+                        // Accepted sockets have their buffer from the listener, which did not know. A channel without such an
+                        // option has no buffer either.
+                        let byteCount = StreamEdge.receiveBufferByteCount(streamCount: bound.value.siblingCount)
+                        try? channel.syncOptions?.setOption(
+                            .socketOption(.so_rcvbuf), value: ChannelOptions.Types.SocketOption.Value(byteCount))
+                    }
+                    do {
+                        try channel.pipeline.syncOperations.addHandler(StreamEdge(stream: bound.value))
+                    } catch {
+                        // The application has gone meanwhile.
+                        bound.value.end(.reset)
+                        channel.close(promise: nil)
+                        throw error
                     }
                 }
             },

@@ -58,23 +58,27 @@ final class ExitCircuit {
         if let refusal = self.refusal(of: begin) { return stream.end(refusal) }
         let metrics = self.loop.shared.metrics
         let admission = self.loop.shared.admission
-        guard admission.takesStream() else {
+        guard let receiveBufferByteCount = admission.takesStream(streamCount: self.endpoint?.streamCount ?? 1) else {
             metrics.reached(.streams)
             return stream.end(.resourceLimit)
         }
         self.connecting += 1
         let bound = NIOLoopBound((self, stream), eventLoop: self.loop.eventLoop)
-        self.loop.shared.connector.connect(to: begin.target, in: self.loop.view, on: self.loop.eventLoop)
+        self.loop.shared.connector
+            .connect(
+                to: begin.target, receiveBufferByteCount: receiveBufferByteCount, in: self.loop.view,
+                on: self.loop.eventLoop
+            )
             .whenComplete { result in
                 let (exit, stream) = bound.value
                 exit.connecting -= 1
                 switch result {
                 case .failure(let error):
-                    admission.streamEnded()
+                    admission.streamEnded(receiveBufferByteCount)
                     metrics.refusedStreams.increment()
                     stream.end(ExitConnector.reason(of: error))
                 case .success(let connection):
-                    connection.channel.closeFuture.whenComplete { _ in admission.streamEnded() }
+                    connection.channel.closeFuture.whenComplete { _ in admission.streamEnded(receiveBufferByteCount) }
                     guard stream.connected(connection.connected) else {
                         stream.end(.unspecified)
                         // The destination is not to take it for an empty request.

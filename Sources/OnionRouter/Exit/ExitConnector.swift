@@ -3,6 +3,7 @@ import NIOPosix
 import OnionAddress
 import OnionCells
 import OnionDirectory
+import OnionLink
 import OnionStreams
 
 /// Opens an exit's connections: resolves the name, asks the gate about each address, and connects to that very address.
@@ -18,15 +19,29 @@ struct ExitConnector: Sendable {
     var source: ExitSource?
     var open: Open = Self.openTCP
 
-    /// Opens a connection to exactly one address within a time, set up as ``StreamEdge`` wants it.
-    typealias Open = @Sendable (Endpoint, ExitSource?, TimeAmount, any EventLoop) -> EventLoopFuture<any Channel>
+    /// Opens a connection to exactly one address, with so many bytes of receive buffer, within a time, and set up as
+    /// ``StreamEdge`` wants it.
+    typealias Open = @Sendable (Endpoint, ExitSource?, Int, TimeAmount, any EventLoop) -> EventLoopFuture<any Channel>
 
-    private static let openTCP: Open = { endpoint, source, timeLimit, eventLoop in
-        let bootstrap = StreamEdge.configure(ClientBootstrap(group: eventLoop))
-        return (source?.apply(to: bootstrap, for: endpoint) ?? bootstrap)
-            .connectTimeout(timeLimit)
+    private static let openTCP: Open = { endpoint, source, receiveBufferByteCount, timeLimit, eventLoop in
+        let source = source.flatMap { $0.serves(endpoint.address) ? $0 : nil }
+        // Not by the bootstrap's own options: each costs a future, on a path that every stream takes.
+        let bootstrap = ClientBootstrap(group: eventLoop).channelInitializer { channel in
+            channel.eventLoop.makeCompletedFuture {
+                try StreamEdge.configure(channel)
+                guard let options = channel.syncOptions else { return }
+                try options.setOption(
+                    .socketOption(.so_rcvbuf), value: ChannelOptions.Types.SocketOption.Value(receiveBufferByteCount))
+                try options.setOption(LinkSockets.unsentLowWaterOption, value: Self.unsentLowWaterByteCount)
+                try source?.configure(options)
+            }
+        }
+        return (source?.apply(to: bootstrap) ?? bootstrap).connectTimeout(timeLimit)
             .connect(to: SocketAddress(endpoint))
     }
+
+    /// What the kernel takes, beyond what is on its way, for a destination that does not read.
+    private static let unsentLowWaterByteCount: ChannelOptions.Types.SocketOption.Value = 128 * 1024
 
     /// Addresses of one name that are tried, one after the other.
     static let addressLimit = 4
@@ -41,21 +56,23 @@ struct ExitConnector: Sendable {
 
     /// Connect to where `target` says, within the network's time limit.
     func connect(
-        to target: Begin.Target, in view: NetworkView, on eventLoop: any EventLoop
+        to target: Begin.Target, receiveBufferByteCount: Int = ReceiveMemory.leastByteCount, in view: NetworkView,
+        on eventLoop: any EventLoop
     ) -> EventLoopFuture<Connection> {
         let deadline = eventLoop.now + .milliseconds(Int64(view.parameters[.exitConnectTimeout]))
         switch target {
         case .directory:
             return self.addresses(of: self.directory, in: view, on: eventLoop).flatMap { answer in
                 let endpoints = answer.addresses.map { Endpoint(address: $0, port: self.directoryPort) }
-                return self.connect(to: endpoints[...], ttl: 0, until: deadline, on: eventLoop)
+                return self.connect(to: endpoints[...], receiveBufferByteCount, ttl: 0, until: deadline, on: eventLoop)
             }
         case .host(let host, let port):
             return self.addresses(of: host, in: view, on: eventLoop).flatMap { answer in
                 let endpoints = answer.addresses.map { Endpoint(address: $0, port: port) }
                 let allowed = endpoints.filter { self.gate.allows($0, in: view) }.prefix(Self.addressLimit)
                 guard !allowed.isEmpty else { return eventLoop.makeFailedFuture(Refusal(reason: .exitPolicy)) }
-                return self.connect(to: allowed, ttl: answer.ttlSeconds, until: deadline, on: eventLoop)
+                return self.connect(
+                    to: allowed, receiveBufferByteCount, ttl: answer.ttlSeconds, until: deadline, on: eventLoop)
             }
         }
     }
@@ -126,8 +143,8 @@ struct ExitConnector: Sendable {
 
     /// Try one address after the other; of their failures the one that tells most is said.
     private func connect(
-        to endpoints: ArraySlice<Endpoint>, ttl: UInt32, until deadline: NIODeadline, on eventLoop: any EventLoop,
-        after failure: EndReason? = nil
+        to endpoints: ArraySlice<Endpoint>, _ receiveBufferByteCount: Int, ttl: UInt32, until deadline: NIODeadline,
+        on eventLoop: any EventLoop, after failure: EndReason? = nil
     ) -> EventLoopFuture<Connection> {
         guard let endpoint = endpoints.first else {
             return eventLoop.makeFailedFuture(Refusal(reason: .hostUnreachable))
@@ -139,12 +156,13 @@ struct ExitConnector: Sendable {
         }
         // An address that does not answer must leave time for the next.
         let share = TimeAmount.nanoseconds(left.nanoseconds / Int64(endpoints.count))
-        return self.open(endpoint, self.source, share, eventLoop)
+        return self.open(endpoint, self.source, receiveBufferByteCount, share, eventLoop)
             .map { Connection(channel: $0, connected: Connected(address: endpoint.address, ttlSeconds: ttl)) }
             .flatMapError { error in
                 let failure = Self.moreTelling(Self.reason(of: error), failure)
                 if rest.isEmpty { return eventLoop.makeFailedFuture(Refusal(reason: failure)) }
-                return self.connect(to: rest, ttl: ttl, until: deadline, on: eventLoop, after: failure)
+                return self.connect(
+                    to: rest, receiveBufferByteCount, ttl: ttl, until: deadline, on: eventLoop, after: failure)
             }
     }
 

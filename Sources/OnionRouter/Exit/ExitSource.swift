@@ -1,6 +1,7 @@
 import NIOCore
 import NIOPosix
 package import OnionAddress
+import OnionStreams
 
 #if canImport(Glibc)
     import Glibc
@@ -20,11 +21,13 @@ struct ExitSource: Sendable, Equatable {
         return !SpecialPurpose.isLoopback(self.address) || SpecialPurpose.isLoopback(destination)
     }
 
-    /// Let a bootstrap's connection to `destination` leave from here, if it can.
-    func apply(to bootstrap: ClientBootstrap, for destination: Endpoint) -> ClientBootstrap {
-        guard self.serves(destination.address) else { return bootstrap }
-        return bootstrap.channelOption(Self.portWhenConnecting, value: 1)
-            .bind(to: SocketAddress(Endpoint(address: self.address, port: 0)))
+    /// Let a bootstrap's connection leave from here; its channel's options are set by ``configure(_:)``.
+    func apply(to bootstrap: ClientBootstrap) -> ClientBootstrap {
+        bootstrap.bind(to: SocketAddress(Endpoint(address: self.address, port: 0)))
+    }
+
+    func configure(_ options: any NIOSynchronousChannelOptions) throws {
+        try options.setOption(Self.portWhenConnecting, value: 1)
     }
 
     /// IP_BIND_ADDRESS_NO_PORT, which is for IPv6 sockets too: the kernel picks the port when it knows the destination, so

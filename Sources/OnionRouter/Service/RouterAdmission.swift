@@ -17,6 +17,7 @@ final class RouterAdmission: Sendable {
         var exempt: Set<IPPrefix>
         var circuits: Allotment
         var streams: Allotment
+        var receiveMemory = ReceiveMemory.ofMachine
     }
 
     /// So many of something, and no more.
@@ -112,10 +113,20 @@ final class RouterAdmission: Sendable {
 
     // MARK: Streams
 
-    /// Count an exit stream's socket in, unless there are too many; if it is in, ``streamEnded()`` ends it.
-    func takesStream() -> Bool { self.state.withLockedValue { $0.streams.take() } }
+    /// Count an exit stream's socket in, unless there are too many; if it is in, ``streamEnded(_:)`` ends it.
+    ///
+    /// - Parameter streamCount: streams of its circuit, itself included.
+    /// - Returns: the size of the socket's receive buffer, which is lent to it.
+    func takesStream(streamCount: Int) -> Int? {
+        self.state.withLockedValue { $0.streams.take() ? $0.receiveMemory.lend(streamCount: streamCount) : nil }
+    }
 
-    func streamEnded() { self.state.withLockedValue { $0.streams.count -= 1 } }
+    func streamEnded(_ receiveBufferByteCount: Int) {
+        self.state.withLockedValue {
+            $0.streams.count -= 1
+            $0.receiveMemory.giveBack(receiveBufferByteCount)
+        }
+    }
 
     // MARK: Shares
 

@@ -115,7 +115,7 @@ final class SimulatedNetwork: @unchecked Sendable {
         let made = SimulatedRouter(
             keys, name: name, loopCount: self.plan.loopsPerRouter, consensus: self.consensus, in: self.simulation,
             names: self.names,
-            open: { [unowned self] endpoint, _, timeLimit, loop in
+            open: { [unowned self] endpoint, _, _, timeLimit, loop in
                 self.connect(to: endpoint, within: timeLimit, from: name, on: loop)
             },
             dial: { [unowned self] endpoint, linkKey, loop, owner in

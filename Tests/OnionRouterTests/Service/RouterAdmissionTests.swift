@@ -88,18 +88,18 @@ struct RouterAdmissionTests {
         admission.circuitEnded()
         #expect(admission.takesCircuit())
         #expect(!admission.takesCircuit())
-        for _ in 0..<3 { #expect(admission.takesStream()) }
-        #expect(!admission.takesStream())
-        admission.streamEnded()
-        #expect(admission.takesStream())
-        #expect(!admission.takesStream())
+        let lent = (0..<3).compactMap { _ in admission.takesStream(streamCount: 1) }
+        #expect(lent.count == 3 && admission.takesStream(streamCount: 1) == nil)
+        admission.streamEnded(lent[0])
+        #expect(admission.takesStream(streamCount: 1) == lent[0])
+        #expect(admission.takesStream(streamCount: 1) == nil)
     }
 
     @Test("peers and destinations have half each of the descriptors that the OR does not need itself")
     func descriptors() throws {
         let admission = try Self.admission(descriptorCount: RouterAdmission.ownDescriptorCount + 32)
-        for _ in 0..<16 { #expect(admission.takesStream()) }
-        #expect(!admission.takesStream())
+        for _ in 0..<16 { #expect(admission.takesStream(streamCount: 1) != nil) }
+        #expect(admission.takesStream(streamCount: 1) == nil)
         for number in 1...14 { #expect(admission.admits(self.address("203.0.113.\(number)"))) }
         #expect(!admission.admits(self.address("203.0.113.15")))
     }
