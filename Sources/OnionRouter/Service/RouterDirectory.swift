@@ -27,6 +27,8 @@ actor RouterDirectory {
     /// Whether the directory has accepted this OR once: what fails later is tried again.
     private var wasRegistered = false
     private var isReady = false
+    /// Of the newest descriptor that was signed.
+    private var lastSequence: UInt64 = 0
     private var backoff: JitteredBackoff
     private var generator: TimeAndChance.Generator
 
@@ -171,6 +173,18 @@ actor RouterDirectory {
         return true
     }
 
+    /// Return a number greater than that of every descriptor of this OR before, as far as it knows.
+    ///
+    /// Milliseconds go up with every registration, after a restart too. Of a clock that was ahead and has been set the
+    /// directory would hear nothing newer until the time has come again.
+    private func nextSequence() -> UInt64 {
+        let listed =
+            self.consensus?.router(self.configuration.identityKey.publicKey)?.descriptor.descriptor.sequence ?? 0
+        let (next, isLast) = max(listed, self.lastSequence).addingReportingOverflow(1)
+        self.lastSequence = max(self.outside.unixMilliseconds(), isLast ? .max : next)
+        return self.lastSequence
+    }
+
     private func descriptor() throws -> SignedDescriptor {
         try RouterDescriptor(
             identity: self.configuration.identityKey.publicKey,
@@ -179,8 +193,7 @@ actor RouterDirectory {
             onionKeyValidUntil: self.keys.ring.validUntil(
                 lifetime: self.parameters[.onionKeyLifetime], overlap: self.parameters[.onionKeyOverlap]),
             published: self.outside.unixSeconds,
-            // Milliseconds go up with every registration, after a restart too.
-            sequence: self.outside.unixMilliseconds(),
+            sequence: self.nextSequence(),
             addresses: self.addresses,
             nickname: self.configuration.nickname,
             exitPolicy: self.configuration.exitPolicy,
