@@ -263,7 +263,8 @@ def soak(context):
         _judge_rest(context, network, before)
         left = network.leftovers
         network.stop()
-        for process in started:
+        # Those that were not killed and started again once more.
+        for process in [process for process in started if process.poll() is None]:
             process.terminate()
             assert process.wait(10) == 0, f"{process.args[0]} ended with {process.returncode}"
         assert wait_for(lambda: not left(), 10), left()
