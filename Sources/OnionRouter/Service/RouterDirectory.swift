@@ -99,7 +99,6 @@ actor RouterDirectory {
         do {
             let revision = try await connection.register(try self.descriptor())
             self.wasRegistered = true
-            self.backoff.reset()
             self.logger.info("registered with the directory")
             try await withThrowingTaskGroup(of: Void.self) { group in
                 group.addTask { try await self.sendHeartbeats(over: connection) }
@@ -128,10 +127,11 @@ actor RouterDirectory {
     private func followConsensus(over connection: DirectoryConnection, listedFrom revision: UInt64) async throws {
         while true {
             let wait = TimeAmount.seconds(Int64(self.parameters[.consensusWait]))
-            guard
-                let new = try await connection.consensus(newerThan: self.consensus?.revision ?? 0, wait: wait)
-            else { continue }
-            try new.acceptance(after: self.consensus, now: self.outside.unixSeconds)
+            let new = try await connection.consensus(newerThan: self.consensus?.revision ?? 0, wait: wait)
+            try new?.acceptance(after: self.consensus, now: self.outside.unixSeconds)
+            // Only now: with a clock that is wrong every registration succeeds, and costs the directory a probe.
+            self.backoff.reset()
+            guard let new else { continue }
             self.consensus = new
             self.keep(new)
             self.backoff.update(maximum: .milliseconds(Int64(new.parameters[.registrationBackoffMaximum])))
