@@ -53,6 +53,7 @@ final class SimulatedNetwork: @unchecked Sendable {
 
     private(set) var deliveryCount = 0
     private(set) var applied: [FaultPlan.Fault] = []
+    private var isHealed = false
     var onDelivery: (Int) -> Void = { _ in }
 
     private var destinations = DestinationMode.answering
@@ -420,7 +421,8 @@ final class SimulatedNetwork: @unchecked Sendable {
 
     /// Let it go wrong.
     func apply(_ fault: FaultPlan.Fault) {
-        guard self.isPossible(fault) else { return }
+        // One that was due in the moment in which all ended comes too late.
+        guard !self.isHealed, self.isPossible(fault) else { return }
         self.applied.append(fault)
         self.simulation.log("fault \(fault)")
         switch fault {
@@ -618,6 +620,7 @@ final class SimulatedNetwork: @unchecked Sendable {
 
     /// Let everything work again: what has been lost stays lost.
     func heal() throws {
+        self.isHealed = true
         for clock in self.clocks { clock.error = 0 }
         self.setDirectoryDisk(isFull: false)
         self.admission = .open
