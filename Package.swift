@@ -327,9 +327,10 @@ let package = Package(
         .testTarget(
             name: "FaultTests",
             dependencies: [
-                "DirectoryClient", "OnionAddress", "OnionCells", "OnionCircuits", "OnionClient", "OnionCrypto",
-                "OnionDirectory",
-                "OnionLink", "OnionRouter", "OnionStreams", deque, logging, nioCore, nioPosix, nioTLS,
+                "DirectoryClient", "DirectoryServer", "OnionAddress", "OnionCells", "OnionCircuits", "OnionClient",
+                "OnionCrypto", "OnionDirectory", "OnionLink", "OnionRouter", "OnionStreams", deque, grdb, logging,
+                nioCore,
+                nioPosix, nioTLS,
             ],
             swiftSettings: houseRules),
         .testTarget(name: "AttackSuiteTests", dependencies: ["AttackSuite"], swiftSettings: houseRules),

@@ -4,8 +4,6 @@ import OnionCrypto
 import OnionDirectory
 import OnionLink
 
-import struct Foundation.Date
-
 /// Speaks with the directory over one channel: frames in and out, the Hello, and who waits for which answer.
 ///
 /// Lives on its channel's event loop.
@@ -22,6 +20,7 @@ final class DirectoryClientHandler: ChannelInboundHandler {
     private let directoryKey: Ed25519PublicKey
     private let opened: EventLoopPromise<Void>
     private let timeLimit: TimeAmount
+    private let unixSeconds: @Sendable () -> UInt64
     private var exchange = DirectoryExchange()
     private var decoder = DirectoryFrameDecoder(receiver: .participant)
     private var waiting: [DirectoryExchange.Question: Waiting] = [:]
@@ -34,11 +33,16 @@ final class DirectoryClientHandler: ChannelInboundHandler {
     /// - Parameters:
     ///   - opened: succeeds when the Hello has been verified, or fails.
     ///   - timeLimit: for TLS and Hello together.
-    init(peer: PeerKey, directoryKey: Ed25519PublicKey, opened: EventLoopPromise<Void>, timeLimit: TimeAmount) {
+    ///   - unixSeconds: the time of day, against which the Hello is held.
+    init(
+        peer: PeerKey, directoryKey: Ed25519PublicKey, opened: EventLoopPromise<Void>, timeLimit: TimeAmount,
+        unixSeconds: @escaping @Sendable () -> UInt64 = { TimeAndChance.system.unixSeconds }
+    ) {
         self.peer = peer
         self.directoryKey = directoryKey
         self.opened = opened
         self.timeLimit = timeLimit
+        self.unixSeconds = unixSeconds
     }
 
     func handlerAdded(context: ChannelHandlerContext) {
@@ -102,7 +106,7 @@ final class DirectoryClientHandler: ChannelInboundHandler {
             do throws(DirectoryError) {
                 let hello = try DirectoryHello(verifying: bytes, directoryKey: self.directoryKey)
                 guard let peer = self.peer.publicKey else { throw .wrongLinkKey }
-                try hello.check(peer: peer, now: UInt64(max(0, Date().timeIntervalSince1970)))
+                try hello.check(peer: peer, now: self.unixSeconds())
                 self.exchange.helloVerified()
                 self.openTimer?.cancel()
                 self.opened.succeed()

@@ -43,9 +43,9 @@ public final class OnionClient: Service {
         // The consensus says others once a link is open.
         self.transport = try LinkTransport(
             credentials: nil, limits: LinkLimits(NetworkParameters()), netInfo: { _ in .anonymous })
-        self.directory = try ClientDirectory(
+        self.directory = ClientDirectory(
             core: self.core, eventLoop: loop, configuration: configuration, board: board, logger: logger,
-            onAlarm: onAlarm)
+            onAlarm: onAlarm, ways: try ClientDirectory.Ways(configuration, on: loop))
     }
 
     /// Run until a graceful shutdown or cancellation; all streams end with it.

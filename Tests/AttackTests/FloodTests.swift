@@ -75,6 +75,43 @@ struct FloodTests {
         }
     }
 
+    @Test("look-ups beyond the limit of a circuit are refused at once, and those within it go on")
+    func lookups() async throws {
+        var parameters = NetworkParameters.testNetwork
+        try parameters.set(.resolvesPerCircuit, to: 2)
+        // A name server that says nothing, so that look-ups last.
+        let silent = try await DatagramBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+            .bind(host: "127.0.0.1", port: 0).get()
+        let server = try #require(silent.localAddress.flatMap(Endpoint.init))
+        try await AttackedNetwork.run(parameters: parameters, resolvers: [server]) { network in
+            let circuit = try await HostileCircuit.build(try await network.target.honest())
+            for stream in UInt16(1)...4 {
+                circuit.send([.init(.resolve, stream, [1] + Array("name\(stream).test".utf8))])
+            }
+            var refused: [UInt16] = []
+            var ended: [UInt16] = []
+            while refused.count + ended.count < 4, case .message(2, let message) = await circuit.next() {
+                #expect(message.command == RelayCommand.resolved.rawValue)
+                if message.data == [EndReason.resourceLimit.rawValue] {
+                    #expect(ended.isEmpty)
+                    refused.append(message.stream)
+                } else {
+                    ended.append(message.stream)
+                }
+            }
+            #expect(refused == [3, 4] && ended.sorted() == [1, 2])
+            // They have made room.
+            circuit.send([.init(.resolve, 5, [1] + Array("name5.test".utf8))])
+            guard case .message(2, let late) = await circuit.next() else {
+                Issue.record("no answer")
+                return
+            }
+            #expect(late.stream == 5 && late.data == [EndReason.resolveFailed.rawValue])
+            await circuit.link.close()
+        }
+        try await silent.close().get()
+    }
+
     @Test("a thousand connections of random bytes and two hundred silent ones leave the ports as they were")
     func garbage() async throws {
         try await AttackedNetwork.run { network in

@@ -80,7 +80,7 @@ def _part(network, part):
     raise AssertionError(f"no circuit has a living {part}")
 
 
-def _command(network, pid):
+def command_of(network, pid):
     """The command that starts a daemon again, by itself, where it was."""
     with open(f"/proc/{pid}/cmdline") as file:
         command = file.read().split("\0")[:-1]
@@ -92,7 +92,7 @@ def _command(network, pid):
     return command
 
 
-def _start_again(network, pid, command, started):
+def start_again(network, pid, command, started):
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     started.append(process)
     for entry in [network.json["directory"], network.json["proxy"], *network.json["routers"]]:
@@ -113,7 +113,7 @@ def _round(context, network, port, part, number, size, started):
     # Somewhere in the middle of them.
     time.sleep(random.uniform(0.3, 0.6))
     pid = _part(network, part)
-    command = _command(network, pid)
+    command = command_of(network, pid)
     fault = time.monotonic()
     os.kill(pid, number)
     if number == signal.SIGSTOP:
@@ -126,7 +126,7 @@ def _round(context, network, port, part, number, size, started):
         if part == "proxy":
             # Its programs hear of it at once; the next one takes up its state and its port.
             transfers.wait(fault)
-        _start_again(network, pid, command, started)
+        start_again(network, pid, command, started)
     seconds = transfers.wait(fault)
     _report(context, f"{part} {'killed' if number == signal.SIGKILL else 'stopped for %.1f s' % STOPPED_SECONDS}",
             transfers, seconds)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """End-to-end tests: the real executables, real sockets, curl. Prints what each figure came out as, as Markdown.
 
-    run.py [--executables DIR] [--full] [--only WORD]... [--report FILE]
+    run.py [--executables DIR] [--full] [--only WORD]... [--soak-minutes NUMBER] [--report FILE]
 
 Without --full the sizes are small, for every day; with it they are those that the project promises.
 """
@@ -25,6 +25,7 @@ import checks_lifecycle
 import checks_limits
 import checks_load
 import checks_proxy
+import checks_soak
 import checks_trace
 from network import Network, Server, descriptors, resident
 
@@ -37,6 +38,7 @@ class Context:
     def __init__(self, options):
         self.executables = options.executables
         self.full = options.full
+        self.soak_minutes = options.soak_minutes
         self.figures = []
         self.network = None
         self.resident = None
@@ -67,6 +69,7 @@ def main():
     parser.add_argument("--executables", default=os.path.join(HERE, "../../.build/release"))
     parser.add_argument("--full", action="store_true")
     parser.add_argument("--only", action="append", help="run only checks whose name holds this word")
+    parser.add_argument("--soak-minutes", type=float, default=0, help="for how long checks_soak.py plays; 20 s if not given")
     parser.add_argument("--report", help="write the table of figures to this file too")
     options = parser.parse_args()
     options.executables = os.path.realpath(options.executables)
@@ -77,7 +80,8 @@ def main():
     # runs beside the shared one.
     checks = (checks_lifecycle.CHECKS + checks_closing.CHECKS + checks_load.CHECKS + checks_limits.CHECKS
               + checks_chat.CHECKS + checks_proxy.CHECKS + checks_host.CHECKS + checks_trace.CHECKS
-              + checks_attack.CHECKS + checks_failure.CHECKS + checks_faults.CHECKS + checks_proxy.BREAKING_CHECKS)
+              + checks_attack.CHECKS + checks_failure.CHECKS + checks_faults.CHECKS + checks_soak.CHECKS
+              + checks_proxy.BREAKING_CHECKS)
     wanted = [check for check in checks if not options.only or any(word in check.__name__ for word in options.only)]
     try:
         for check in wanted:

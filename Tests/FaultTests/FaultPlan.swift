@@ -21,7 +21,14 @@ struct FaultPlan {
         // The proxy's process.
         case freezeClient(TimeAmount)
         case killClient
-        case newConsensus(without: Int)
+        // The directory server.
+        case refuseRouter(Int, TimeAmount)
+        case killDirectory(restartAfter: TimeAmount?)
+        case freezeDirectory(TimeAmount)
+        case cutDirectoryLink(Int)
+        case severDirectoryLink(Int)
+        case freezeDirectoryLink(Int, Side, TimeAmount)
+        case fillDirectoryDisk(TimeAmount)
         // The ends.
         case cutApplication(Int)
         case cutDestination(Int)
@@ -30,10 +37,10 @@ struct FaultPlan {
         case silentDestinations(TimeAmount)
         case failingNames(TimeAmount)
         case silentNames(TimeAmount)
-        // Everybody's clock.
-        case clockJump(seconds: Int64)
+        // The clock of a node, or of all.
+        case clockJump(Int, seconds: Int64)
 
-        static let kindCount = 21
+        static let kindCount = 27
 
         /// What kind of fault it is, without its numbers.
         var kind: String { String(describing: self).prefix { $0 != "(" }.description }
@@ -96,7 +103,7 @@ struct FaultPlan {
         case 9: return .exhaustRouter(pick, time)
         case 10: return .freezeClient(time)
         case 11: return .killClient
-        case 12: return .newConsensus(without: pick)
+        case 12: return .refuseRouter(pick, time)
         case 13: return .cutApplication(pick)
         case 14: return .cutDestination(pick)
         case 15: return .freezeDestination(pick, time)
@@ -104,7 +111,13 @@ struct FaultPlan {
         case 17: return .silentDestinations(time)
         case 18: return .failingNames(time)
         case 19: return .silentNames(time)
-        default: return .clockJump(seconds: [-86_400, -600, 600, 86_400][pick % 4])
+        case 20: return .killDirectory(restartAfter: restart)
+        case 21: return .freezeDirectory(time)
+        case 22: return .cutDirectoryLink(pick)
+        case 23: return .severDirectoryLink(pick)
+        case 24: return .freezeDirectoryLink(pick, side, time)
+        case 25: return .fillDirectoryDisk(time)
+        default: return .clockJump(pick / 4, seconds: [-86_400, -600, 600, 86_400][pick % 4])
         }
     }
 }

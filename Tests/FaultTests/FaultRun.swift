@@ -13,9 +13,12 @@ struct FaultRun {
     private(set) var applied: [FaultPlan.Fault] = []
     private(set) var deliveryCount = 0
     private(set) var outcomes: [Outcome] = []
+    private var startTime = NIODeadline.uptimeNanoseconds(0)
 
     /// An hour is more than anything here takes.
     private static let timeLimit = TimeAmount.minutes(15)
+    /// A router is back within its longest pause and a registration; a client when it asks next.
+    private static let recoveryLimit = TimeAmount.seconds(150)
     /// The transfer that begins when all works again.
     private static let lastTransferIndex = 200
 
@@ -30,13 +33,15 @@ struct FaultRun {
 
     private mutating func play(_ network: SimulatedNetwork) throws {
         let simulation = network.simulation
+        guard try network.start() else { return self.problems.append("the network does not come about") }
+        self.startTime = simulation.now
+        let before = network.deliveryCount
         network.onDelivery = { [unowned network] count in
-            for (after, fault) in network.plan.faults where after == count {
+            for (after, fault) in network.plan.faults where after == count - before {
                 // Not from within what the delivery does.
                 simulation.schedule(on: network.world, at: simulation.now) { network.apply(fault) }
             }
         }
-        try network.start()
         simulation.run(until: simulation.now + Self.timeLimit) { network.isQuiet }
         self.judgeTransfers(network)
         self.deliveryCount = network.deliveryCount
@@ -44,6 +49,8 @@ struct FaultRun {
         network.onDelivery = { _ in }
         try network.heal()
         simulation.run(for: .seconds(20))
+        simulation.run(until: simulation.now + Self.recoveryLimit) { network.isWhole }
+        self.expect(network.isWhole, "the network has not come back: \(network.lists)")
         if network.isClientAlive {
             self.judgeClient(network, "when all applications have gone")
             // An application may have gone before its request was answered.
@@ -60,6 +67,7 @@ struct FaultRun {
         self.judgeRouters(network)
         network.stopRouters()
         simulation.run(for: .seconds(1))
+        self.judgeWires(network.wires, network)
         self.judgeTimers(network)
     }
 
@@ -78,7 +86,7 @@ struct FaultRun {
             self.expect(ends.count == 1, "transfer \(transfer.index) ended \(ends.count) times")
             guard let end = ends.first else { continue }
             self.expect(allowed.allows(end), "transfer \(transfer.index) ended with \(end) after \(network.applied)")
-            let start = NIODeadline.uptimeNanoseconds(1_000_000_000) + transfer.startsAfter
+            let start = self.startTime + transfer.startsAfter
             if let endedAt = network.endedAt[transfer.index] {
                 self.expect(
                     endedAt - start <= allowed.timeLimit,
@@ -105,10 +113,13 @@ struct FaultRun {
     private mutating func judgeClient(_ network: SimulatedNetwork, _ moment: String) {
         let client = network.client
         self.expect(network.clientStreamCount == 0, "the client has \(network.clientStreamCount) streams \(moment)")
-        self.expect(client.waiting.isEmpty, "\(client.waiting.count) requests wait \(moment)")
-        self.expect(client.trying.isEmpty, "requests of \(client.trying.count) circuits are tried \(moment)")
+        let requests = client.waiting.values + client.trying.values.flatMap(\.values)
+        let strange = requests.filter { client.isShutDown || !SimulatedNetwork.isOwn($0) }
+        self.expect(strange.isEmpty, "\(strange.count) requests wait or are tried \(moment)")
         let counted = client.pool.circuitKeys.reduce(0) { $0 + client.pool.streamCount(of: $1) }
-        self.expect(counted == 0 || client.isShutDown, "the pool counts \(counted) streams \(moment)")
+        self.expect(
+            counted == network.directoryStreamCount || client.isShutDown, "the pool counts \(counted) streams \(moment)"
+        )
         if client.isShutDown { self.expect(client.circuits.isEmpty, "the client has circuits \(moment)") }
     }
 
@@ -125,7 +136,12 @@ struct FaultRun {
                 held.allSatisfy { $0.allSatisfy { $0 == 0 } },
                 "\(router.name) (\(router.state)) holds circuits, links, diallings, bytes, exits: \(held)")
         }
-        for wire in network.wires {
+        // A router's with the directory stays as long as both do.
+        self.judgeWires(network.wires.filter { $0.kind != .directory }, network)
+    }
+
+    private mutating func judgeWires(_ wires: [Wire], _ network: SimulatedNetwork) {
+        for wire in wires {
             // Applications and destinations keep what nobody closes.
             for end in [wire.near, wire.far] where end.isOpen && end.loop !== network.world {
                 self.problems.append("\(wire.name) is open on \(end.loop.name)")
@@ -134,7 +150,13 @@ struct FaultRun {
     }
 
     private mutating func judgeTimers(_ network: SimulatedNetwork) {
-        let loops = (network.routers + network.deadRouters).flatMap(\.group.loops) + [network.clientLoop]
+        let routers = network.routers + network.deadRouters
+        for router in routers { self.expect(router.directoryEnd != nil, "\(router.name) still keeps its standing") }
+        for directory in network.directories {
+            self.expect(directory.taskCount == 0, "a directory has \(directory.taskCount) tasks")
+        }
+        self.expect(network.isClientTaskOver, "the client still keeps its list")
+        let loops = routers.flatMap(\.group.loops) + network.directories.map(\.loop) + [network.clientLoop]
         for loop in loops {
             let count = network.simulation.timerCount(on: loop)
             self.expect(count == 0, "\(count) timers wait on \(loop.name)")
@@ -179,7 +201,7 @@ struct AllowedEnds {
             self.allow(.noCircuit, .ended(.timedOut), within: .seconds(60) + time, reset: true)
         case .delayLink:
             self.allow(.noCircuit, .ended(.timedOut), within: .seconds(90), reset: true)
-        case .killRouter, .vanishRouter, .newConsensus:
+        case .killRouter, .vanishRouter, .refuseRouter:
             self.allow(.noCircuit, .ended(.timedOut), within: .seconds(60), reset: true)
         case .stopRouter:
             self.allow(.noCircuit, .ended(.timedOut), .ended(.shuttingDown), within: .seconds(60), reset: true)
@@ -195,6 +217,10 @@ struct AllowedEnds {
             self.allow(.ended(.timedOut), .noCircuit, within: .seconds(60), reset: false)
         case .failingNames, .silentNames:
             self.allow(.ended(.resolveFailed), .ended(.timedOut), within: .seconds(60), reset: false)
+        // What the network needs of a directory for its streams it has already.
+        case .killDirectory, .freezeDirectory, .cutDirectoryLink, .severDirectoryLink, .freezeDirectoryLink,
+            .fillDirectoryDisk:
+            break
         case .clockJump: self.allow(.noCircuit, within: .seconds(60), reset: false)
         }
     }

@@ -5,8 +5,7 @@ import OnionAddress
 import OnionCircuits
 import OnionCrypto
 import OnionDirectory
-
-import struct Foundation.Date
+import OnionLink
 
 /// Performs what the registry decides: stores, signs and publishes, and tells connections how they fared.
 ///
@@ -22,6 +21,7 @@ actor DirectoryCore {
     private let logger: Logger
     private let probeRequests: ProbeLanes.Requests
     private let metrics: ServerMetrics
+    private let outside: TimeAndChance
 
     private var registry: Registry
     private var connections: SourceLedger<IPPrefix>
@@ -49,7 +49,7 @@ actor DirectoryCore {
 
     init(
         configuration: DirectoryServer.Configuration, registry: Registry, store: RegistryStore,
-        probeRequests: ProbeLanes.Requests, metrics: ServerMetrics, logger: Logger
+        probeRequests: ProbeLanes.Requests, metrics: ServerMetrics, outside: TimeAndChance, logger: Logger
     ) {
         self.directoryKey = configuration.directoryKey
         self.linkKey = configuration.linkKey.publicKey
@@ -60,6 +60,7 @@ actor DirectoryCore {
         self.probeRequests = probeRequests
         self.logger = logger
         self.metrics = metrics
+        self.outside = outside
         self.connections = SourceLedger(limits: configuration.connectionLimits.connections)
         self.registering = SourceLedger(limits: configuration.connectionLimits.registrations)
     }
@@ -72,7 +73,7 @@ actor DirectoryCore {
     /// - Returns: nil when there are too many; then close it.
     func admit(_ address: IPAddress, close: @escaping @Sendable () -> Void) -> ConnectionID? {
         let source = address.sourceNetwork
-        switch self.connections.admit(source, now: .now()) {
+        switch self.connections.admit(source, now: self.outside.now()) {
         case nil: break
         case .connections: return self.refused(by: .connections)
         case .connectionsPerSource: return self.refused(by: .connectionsPerAddress)
@@ -101,7 +102,7 @@ actor DirectoryCore {
     /// Whether the address that the connection comes from may make one more request now.
     func takesRequest(over connection: ConnectionID) -> Bool {
         guard let source = self.sources[connection] else { return false }
-        let isTaken = self.connections.takeRequest(source.network, now: .now())
+        let isTaken = self.connections.takeRequest(source.network, now: self.outside.now())
         if !isTaken { self.metrics.reached(.requestsPerAddress) }
         return isTaken
     }
@@ -119,7 +120,7 @@ actor DirectoryCore {
 
     /// Return the first frame of a connection, signed anew when half of its time is over.
     func currentHello() throws(DirectoryError) -> DirectoryHello {
-        let now = Self.unixSeconds
+        let now = self.outside.unixSeconds
         if let hello, hello.expires > now.addingClamped(self.limits.helloSeconds / 2),
             hello.expires <= now.addingClamped(self.limits.helloSeconds)
         {
@@ -139,12 +140,14 @@ actor DirectoryCore {
     func register(
         _ descriptor: SignedDescriptor, over connection: ConnectionID, peerKey: Ed25519PublicKey?
     ) async throws(RegistrationRefusal) -> UInt64 {
-        guard let source = self.sources[connection], self.registering.takeRequest(source.network, now: .now()) else {
+        guard let source = self.sources[connection],
+            self.registering.takeRequest(source.network, now: self.outside.now())
+        else {
             self.metrics.reached(.registrationsPerAddress)
             throw .tooOften
         }
         let decision = self.registry.registered(
-            descriptor, over: connection, peerKey: peerKey, unixSeconds: Self.unixSeconds)
+            descriptor, over: connection, peerKey: peerKey, unixSeconds: self.outside.unixSeconds)
         switch decision {
         case .refuse(let refusal):
             if refusal == .tooManyNewcomers { self.metrics.reached(.newcomers) }
@@ -165,7 +168,7 @@ actor DirectoryCore {
 
     func probeFinished(_ probe: RouterProbe, _ outcome: ProbeOutcome) {
         let decision = self.registry.probeFinished(
-            probe, outcome, now: .now(), unixSeconds: Self.unixSeconds)
+            probe, outcome, now: self.outside.now(), unixSeconds: self.outside.unixSeconds)
         switch decision {
         case .none: break
         case .accept(let connection):
@@ -178,7 +181,7 @@ actor DirectoryCore {
 
     func heartbeat(over connection: ConnectionID, counter: UInt64) -> Registry.HeartbeatDecision {
         let decision = self.registry.heartbeatReceived(
-            over: connection, counter: counter, now: .now(), unixSeconds: Self.unixSeconds)
+            over: connection, counter: counter, now: self.outside.now(), unixSeconds: self.outside.unixSeconds)
         switch decision {
         case .acknowledgeAndProbe(let probe): self.probeRequests.yield(probe)
         case .acknowledge, .notRegistered, .counterNotRising: break
@@ -211,15 +214,15 @@ actor DirectoryCore {
 
     func ticket(for commitment: Bytes32) throws(DirectoryError) -> PathTicket {
         try PathTicket.make(
-            commitment: commitment, salt: SecureRandom.bytes32(),
-            expires: Self.unixSeconds.addingClamped(UInt64(clamping: self.parameters[.ticketLifetime])),
+            commitment: commitment, salt: self.outside.randomBytes(),
+            expires: self.outside.unixSeconds.addingClamped(UInt64(clamping: self.parameters[.ticketLifetime])),
             signedBy: self.directoryKey)
     }
 
     /// Look at the clock; to be called several times a second.
     func tick() {
-        self.registry.timePassed(now: .now())
-        let now = Self.unixSeconds
+        self.registry.timePassed(now: self.outside.now())
+        let now = self.outside.unixSeconds
         if now >= self.nextPruning {
             self.nextPruning = now.addingClamped(3600)
             self.registry.prune(unixSeconds: now)
@@ -239,7 +242,9 @@ actor DirectoryCore {
     }
 
     private func publishConsensusIfDue() {
-        guard let publication = self.registry.publicationDue(now: .now(), unixMilliseconds: Self.unixMilliseconds)
+        guard
+            let publication = self.registry.publicationDue(
+                now: self.outside.now(), unixMilliseconds: self.outside.unixMilliseconds())
         else { return }
         do {
             // Stored before anybody sees it, so that no revision is given out twice.
@@ -251,7 +256,9 @@ actor DirectoryCore {
             self.current = consensus
             self.metrics.consensuses.increment()
             self.isStoreFailing = false
-            for subscriber in self.subscribers.values { subscriber.yield(consensus) }
+            for (_, subscriber) in self.subscribers.sorted(by: { $0.key.rawValue < $1.key.rawValue }) {
+                subscriber.yield(consensus)
+            }
             self.logger.info(
                 "consensus published",
                 metadata: [
@@ -276,10 +283,5 @@ actor DirectoryCore {
     private func close(_ connection: ConnectionID) {
         self.answer(connection, .failure(.superseded))
         self.closers[connection]?()
-    }
-
-    private static var unixSeconds: UInt64 { Self.unixMilliseconds / 1000 }
-    private static var unixMilliseconds: UInt64 {
-        UInt64(exactly: max(0, Date().timeIntervalSince1970 * 1000).rounded(.down)) ?? 0
     }
 }

@@ -4,7 +4,7 @@ import NIOPosix
 import OnionAddress
 package import OnionCrypto
 package import OnionDirectory
-import OnionLink
+package import OnionLink
 import ServiceLifecycle
 
 import func Foundation.strerror
@@ -48,7 +48,7 @@ package struct DirectoryServer: Service, CustomStringConvertible {
         }
     }
 
-    private typealias Connection = NIOAsyncChannel<DirectoryEvent, DirectoryMessage>
+    typealias Connection = NIOAsyncChannel<DirectoryEvent, DirectoryMessage>
 
     private let configuration: Configuration
     private let probing: any RouterProbing
@@ -56,6 +56,7 @@ package struct DirectoryServer: Service, CustomStringConvertible {
     private let onTick: @Sendable () -> Void
     private let listening: @Sendable (SocketAddress) -> Void
     private let logger: Logger
+    private let outside: TimeAndChance
     private let metrics = ServerMetrics()
 
     /// - Parameters:
@@ -63,13 +64,14 @@ package struct DirectoryServer: Service, CustomStringConvertible {
     ///   - onTick: called each time the server has looked at its clock: ten times a second, as long as it lives.
     ///   - listening: called once, with the address really bound.
     package init(
-        configuration: Configuration, probing: (any RouterProbing)? = nil, group: any EventLoopGroup, logger: Logger,
-        onTick: @escaping @Sendable () -> Void = {},
+        configuration: Configuration, probing: (any RouterProbing)? = nil, group: any EventLoopGroup,
+        outside: TimeAndChance = .system, logger: Logger, onTick: @escaping @Sendable () -> Void = {},
         listening: @escaping @Sendable (SocketAddress) -> Void
     ) throws {
         self.configuration = configuration
         self.probing = try probing ?? LinkProbe(group: group)
         self.group = group
+        self.outside = outside
         self.logger = logger
         self.onTick = onTick
         self.listening = listening
@@ -86,16 +88,13 @@ package struct DirectoryServer: Service, CustomStringConvertible {
 
     private func serve() async throws {
         let watch = try AllowFileWatch(source: self.configuration.routers)
-        let (probes, probeRequests) = ProbeLanes.make()
-        let core = try self.makeCore(admission: watch.admission, probeRequests: probeRequests)
+        let (core, probes) = try self.makeCore(admission: watch.admission, store: self.openStore())
         let listener = try await self.listen()
         if let address = listener.channel.localAddress { self.listening(address) }
         do {
             try await withThrowingTaskGroup(of: Void.self) { group in
                 group.addTask { try await self.accept(listener, core: core) }
-                group.addTask { await self.answer(probes.known, core: core) }
-                group.addTask { await self.answer(probes.newcomers, core: core) }
-                group.addTask { await self.keepTime(core: core) }
+                group.addTask { await self.work(core, probes) }
                 group.addTask { await watch.run(logger: self.logger) { await core.admissionChanged(to: $0) } }
                 // All run until cancelled, or until one fails.
                 try await group.next()
@@ -104,16 +103,26 @@ package struct DirectoryServer: Service, CustomStringConvertible {
         } catch is CancellationError {}
     }
 
-    private func makeCore(
-        admission: Admission, probeRequests: ProbeLanes.Requests
-    ) throws -> DirectoryCore {
-        let store: RegistryStore
+    private func openStore() throws(DirectoryServerError) -> RegistryStore {
+        do {
+            return try RegistryStore(path: self.configuration.databasePath)
+        } catch {
+            throw .cannotOpenDatabase(path: self.configuration.databasePath, why: "\(error)")
+        }
+    }
+
+    /// Take up what the store has.
+    ///
+    /// - Returns: also what ``work(_:_:)`` has to probe.
+    /// - Throws: ``DirectoryServerError/cannotOpenDatabase(path:why:)``.
+    func makeCore(
+        admission: Admission, store: RegistryStore
+    ) throws(DirectoryServerError) -> (DirectoryCore, ProbeLanes) {
         let content: RegistryStore.Content
         do {
-            store = try RegistryStore(path: self.configuration.databasePath)
             content = try store.load()
         } catch {
-            throw DirectoryServerError.cannotOpenDatabase(path: self.configuration.databasePath, why: "\(error)")
+            throw .cannotOpenDatabase(path: self.configuration.databasePath, why: "\(error)")
         }
         if content.damagedCount > 0 {
             self.logger.info(
@@ -121,10 +130,21 @@ package struct DirectoryServer: Service, CustomStringConvertible {
         }
         let registry = Registry(
             limits: self.configuration.registryLimits, admission: admission, stored: content.routers,
-            lastRevision: content.lastRevision, now: .now())
-        return DirectoryCore(
+            lastRevision: content.lastRevision, now: self.outside.now())
+        let (probes, probeRequests) = ProbeLanes.make()
+        let core = DirectoryCore(
             configuration: self.configuration, registry: registry, store: store, probeRequests: probeRequests,
-            metrics: self.metrics, logger: self.logger)
+            metrics: self.metrics, outside: self.outside, logger: self.logger)
+        return (core, probes)
+    }
+
+    /// Do what no connection asks for, until cancelled: probe routers, and watch the time.
+    func work(_ core: DirectoryCore, _ probes: ProbeLanes) async {
+        await withTaskGroup(of: Void.self) { group in
+            group.addTask { await self.answer(probes.known, core: core) }
+            group.addTask { await self.answer(probes.newcomers, core: core) }
+            group.addTask { await self.keepTime(core: core) }
+        }
     }
 
     // MARK: Tasks
@@ -165,7 +185,8 @@ package struct DirectoryServer: Service, CustomStringConvertible {
         }
     }
 
-    private func serve(_ connection: Connection, core: DirectoryCore) async {
+    /// Serve one connection to its end.
+    func serve(_ connection: Connection, core: DirectoryCore) async {
         let channel = connection.channel
         // One without an address is closed already.
         let address = channel.remoteAddress.flatMap(Endpoint.init)?.address
@@ -176,8 +197,8 @@ package struct DirectoryServer: Service, CustomStringConvertible {
             guard let admitted else { return }
             let session = DirectorySession(
                 connection: admitted, core: core, limits: self.configuration.connectionLimits,
-                longPoll: .seconds(self.configuration.parameters[.consensusWait]), metrics: self.metrics,
-                logger: self.logger)
+                longPoll: .seconds(Int64(self.configuration.parameters[.consensusWait])), metrics: self.metrics,
+                outside: self.outside, logger: self.logger)
             try await session.run(inbound, outbound)
         }
         if let admitted { await core.closed(admitted) }
@@ -195,7 +216,7 @@ package struct DirectoryServer: Service, CustomStringConvertible {
         while !Task.isCancelled {
             await core.tick()
             self.onTick()
-            try? await Task.sleep(for: .milliseconds(100))
+            try? await self.outside.sleep(.milliseconds(100))
         }
     }
 }

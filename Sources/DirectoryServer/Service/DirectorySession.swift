@@ -3,6 +3,7 @@ import NIOCore
 import OnionCircuits
 import OnionCrypto
 import OnionDirectory
+import OnionLink
 
 /// Serves one directory connection: Hello, then an answer to each request.
 ///
@@ -15,8 +16,9 @@ struct DirectorySession: Sendable {
     let core: DirectoryCore
     let limits: ConnectionLimits
     /// How long GetConsensus waits for a newer revision.
-    let longPoll: Duration
+    let longPoll: TimeAmount
     let metrics: ServerMetrics
+    let outside: TimeAndChance
     let logger: Logger
 
     func run(
@@ -24,7 +26,7 @@ struct DirectorySession: Sendable {
     ) async throws {
         try await withThrowingDiscardingTaskGroup { group in
             var budget = TokenBucket(
-                ratePerSecond: self.limits.requestsPerSecond, burst: self.limits.requestBurst, now: .now())
+                ratePerSecond: self.limits.requestsPerSecond, burst: self.limits.requestBurst, now: self.outside.now())
             var peerKey: Ed25519PublicKey?
             events: for try await event in inbound {
                 switch event {
@@ -33,7 +35,7 @@ struct DirectorySession: Sendable {
                     await self.core.established(self.connection)
                     try await outbound.write(.hello(try await self.core.currentHello().bytes))
                 case .message(let message):
-                    guard budget.take(now: .now()) else {
+                    guard budget.take(now: self.outside.now()) else {
                         self.metrics.reached(.requestsPerConnection)
                         try await outbound.write(
                             .error(.busy, text: "more than \(self.limits.requestsPerSecond) requests a second"))
@@ -111,7 +113,7 @@ struct DirectorySession: Sendable {
                 return nil
             }
             group.addTask {
-                try? await Task.sleep(for: limit)
+                try? await self.outside.sleep(limit)
                 return nil
             }
             let first = await group.next() ?? nil

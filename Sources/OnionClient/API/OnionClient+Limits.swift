@@ -41,8 +41,6 @@ extension OnionClient {
         public var suspicion = TimeAmount.seconds(30)
         /// How long the directory server may take to accept a connection and say Hello.
         public var directoryConnectTimeLimit = TimeAmount.seconds(10)
-        /// How long it may take to answer; a GetConsensus may wait for 30 s.
-        public var directoryAnswerTimeLimit = TimeAmount.seconds(45)
         /// The directory server is asked directly when no circuit could be built for this long.
         public var directFallbackAfter = TimeAmount.seconds(20)
 

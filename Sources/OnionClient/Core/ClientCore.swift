@@ -227,7 +227,7 @@ final class ClientCore {
         guard !self.isShutDown else { return request.fail(.shuttingDown) }
         // Told at once, and not only when it comes to a draw.
         if request.wish.isChoosy, let consensus, !consensus.routers.contains(where: request.wish.isMet) {
-            return request.fail(self.impossible(request.wish))
+            return request.fail(.noExitMeets(request.wish.exitWish))
         }
         let key = self.pool.requestAdded(
             request.wish, isolation: request.isolation, excluded: request.excluded.union(request.avoided),
@@ -345,7 +345,7 @@ final class ClientCore {
         for lost in self.pool.pathImpossible(key) {
             guard let request = self.waiting.removeValue(forKey: lost) else { continue }
             if request.avoided.isEmpty {
-                request.fail(request.retry.lastFailure ?? self.impossible(wish))
+                request.fail(request.retry.lastFailure ?? Self.impossible(wish, error))
             } else {
                 // Only the exits that have refused lately are left: they get another chance.
                 request.avoided = []
@@ -355,9 +355,11 @@ final class ClientCore {
         }
     }
 
-    private func impossible(_ wish: CircuitWish) -> StreamFailure {
+    private static func impossible(_ wish: CircuitWish, _ error: PathError) -> StreamFailure {
         if wish.isChoosy { return .noExitMeets(wish.exitWish) }
-        return if case .exit(let port) = wish.lastHop { .noExitAllows(port: port) } else { .noCircuit }
+        // The exits are there, and say nothing against it, when what is missing are routers before them.
+        guard case .noLastHop(.exit(let port)) = error else { return .noCircuit }
+        return .noExitAllows(port: port)
     }
 
     /// Draw a path, without the routers under suspicion if that can be.

@@ -4,6 +4,7 @@ import NIOCore
 import OnionCells
 import OnionCrypto
 import OnionDirectory
+import OnionLink
 
 /// Keeps the client's consensus and ticket: from disk, from the directory server, and again when it is time.
 ///
@@ -21,15 +22,16 @@ struct ClientDirectory: Sendable {
     let board: ProgressBoard
     let logger: Logger
     let onAlarm: @Sendable (ClientAlarm) -> Void
-    let dialler: DirectoryDialler
+    let ways: Ways
+    let outside: TimeAndChance
     let store: ConsensusStore
 
     /// Between two askings because of trouble, at least.
-    static let troubleInterval = Duration.seconds(10)
+    static let troubleInterval = TimeAmount.seconds(10)
     /// The same while the network has too few routers for a circuit.
-    static let smallNetworkInterval = Duration.milliseconds(500)
+    static let smallNetworkInterval = TimeAmount.milliseconds(500)
     /// For how long a client without a consensus tries to reach its directory before it gives up.
-    static let startPatience = Duration.seconds(120)
+    static let startPatience = TimeAmount.seconds(120)
     /// Through a circuit, a stream to the directory has to be connected in this time.
     static let streamPatience = TimeAmount.seconds(20)
     /// How often a directory that has the wrong key or clock is asked again before the operator is told.
@@ -37,15 +39,17 @@ struct ClientDirectory: Sendable {
 
     init(
         core: NIOLoopBoundBox<ClientCore>, eventLoop: any EventLoop, configuration: OnionClient.Configuration,
-        board: ProgressBoard, logger: Logger, onAlarm: @escaping @Sendable (ClientAlarm) -> Void
-    ) throws {
+        board: ProgressBoard, logger: Logger, onAlarm: @escaping @Sendable (ClientAlarm) -> Void, ways: Ways,
+        outside: TimeAndChance = .system
+    ) {
         self.core = core
         self.eventLoop = eventLoop
         self.configuration = configuration
         self.board = board
         self.logger = logger
         self.onAlarm = onAlarm
-        self.dialler = try DirectoryDialler(directoryKey: configuration.directoryKey, credentials: nil)
+        self.ways = ways
+        self.outside = outside
         self.store = ConsensusStore(path: "\(configuration.stateDirectory)/consensus")
     }
 
@@ -55,7 +59,7 @@ struct ClientDirectory: Sendable {
     func run() async throws {
         try await self.begin()
         var backoff = JitteredBackoff(first: .seconds(1), maximum: .seconds(60))
-        var generator = SystemRandomNumberGenerator()
+        var generator = self.outside.generator
         while !Task.isCancelled {
             try await self.waitUntilDue()
             while !Task.isCancelled {
@@ -65,7 +69,7 @@ struct ClientDirectory: Sendable {
                     break
                 } catch {
                     self.logger.debug("directory not asked", metadata: ["error.code": "\(error)"])
-                    try await Task.sleep(for: .nanoseconds(backoff.next(using: &generator).nanoseconds))
+                    try await self.outside.sleep(backoff.next(using: &generator))
                 }
             }
         }
@@ -76,7 +80,7 @@ struct ClientDirectory: Sendable {
     private func begin() async throws {
         if let stored = self.store.load(directoryKey: self.configuration.directoryKey) {
             do {
-                try stored.acceptance(after: nil, now: WallClock.now)
+                try stored.acceptance(after: nil, now: self.outside.unixSeconds)
                 return try await self.onLoop { $0.adopt(stored) }
             } catch let error as DirectoryError {
                 self.logger.info("stored consensus not used", metadata: ["error.code": "\(error)"])
@@ -87,8 +91,8 @@ struct ClientDirectory: Sendable {
 
     private func firstFetch() async throws {
         var backoff = JitteredBackoff(maximum: .seconds(5))
-        var generator = SystemRandomNumberGenerator()
-        let start = ContinuousClock.now
+        var generator = self.outside.generator
+        let start = self.outside.now()
         var misconfigurationCount = 0
         self.board.report(.connectingToDirectory)
         while true {
@@ -99,7 +103,9 @@ struct ClientDirectory: Sendable {
                 case .fixConfiguration: misconfigurationCount += 1
                 case .tryAgain: misconfigurationCount = 0
                 }
-                if misconfigurationCount >= Self.misconfigurationLimit || .now - start > Self.startPatience {
+                if misconfigurationCount >= Self.misconfigurationLimit
+                    || self.outside.now() - start > Self.startPatience
+                {
                     throw self.operatorError(error)
                 }
                 self.board.report(.connectingToDirectory, because: "\(error); trying again")
@@ -108,7 +114,7 @@ struct ClientDirectory: Sendable {
                 misconfigurationCount += 1
                 if misconfigurationCount >= Self.misconfigurationLimit { throw self.operatorError(error) }
             }
-            try await Task.sleep(for: .nanoseconds(backoff.next(using: &generator).nanoseconds))
+            try await self.outside.sleep(backoff.next(using: &generator))
         }
     }
 
@@ -146,17 +152,17 @@ struct ClientDirectory: Sendable {
         }
         guard let consensus else { return }
         // The directory answers when it has a newer list, so that asking is waiting.
-        guard !isTooSmall else { return try await Task.sleep(for: Self.smallNetworkInterval) }
-        var generator = SystemRandomNumberGenerator()
-        let now = WallClock.now
+        guard !isTooSmall else { return try await self.outside.sleep(Self.smallNetworkInterval) }
+        var generator = self.outside.generator
+        let now = self.outside.unixSeconds
         let seconds = RefreshSchedule.secondsUntilRefresh(
             of: consensus, hasTicket: expires.map { now < $0 } ?? false, now: now, using: &generator)
-        let start = ContinuousClock.now
+        let start = self.outside.now()
         let due = start + .seconds(Int64(clamping: seconds))
-        while .now < due {
-            try await Task.sleep(for: min(.seconds(1), due - .now))
+        while self.outside.now() < due {
+            try await self.outside.sleep(min(.seconds(1), due - self.outside.now()))
             // The directory was asked a moment ago, and needs time to notice what went wrong.
-            guard .now - start >= Self.troubleInterval else { continue }
+            guard self.outside.now() - start >= Self.troubleInterval else { continue }
             if try await self.onLoop({ $0.takeTrouble() }) { return }
         }
     }
@@ -177,9 +183,7 @@ struct ClientDirectory: Sendable {
     }
 
     private func fetchDirectly() async throws {
-        let connection = try await self.dialler.connect(
-            host: self.configuration.directoryHost, port: self.configuration.directoryPort, on: self.eventLoop,
-            timeLimit: self.configuration.limits.directoryConnectTimeLimit)
+        let connection = try await self.ways.direct()
         self.board.report(.loadingRouters)
         try await self.fetch(over: connection)
     }
@@ -194,17 +198,14 @@ struct ClientDirectory: Sendable {
                     deadline: core.eventLoop.now + Self.streamPatience, limits: core.limits, owner: core))
         }
         let stream = try await promise.futureResult.get()
-        let channel = try await DirectoryStreamChannel.make(of: stream, on: self.eventLoop)
-        let connection = try await self.dialler.open(
-            over: channel, timeLimit: self.configuration.limits.directoryConnectTimeLimit)
-        try await self.fetch(over: connection)
+        try await self.fetch(over: try await self.ways.through(stream))
     }
 
     /// Fetch the ticket, when one is due, and the consensus.
     private func fetch(over connection: DirectoryConnection) async throws {
         do {
             let (previous, expires) = try await self.onLoop { ($0.consensus, $0.assignment.expires) }
-            if RefreshSchedule.needsTicket(expires: expires, now: WallClock.now) {
+            if RefreshSchedule.needsTicket(expires: expires, now: self.outside.unixSeconds) {
                 try await self.fetchTicket(over: connection)
             }
             let consensus = try await connection.consensus(newerThan: previous?.revision ?? 0)
@@ -219,16 +220,16 @@ struct ClientDirectory: Sendable {
     }
 
     private func fetchTicket(over connection: DirectoryConnection) async throws {
-        let secret = SecureRandom.bytes32()
+        let secret = self.outside.randomBytes()
         let commitment = PathSeed.commitment(to: secret)
         let ticket = try await connection.ticket(commitment: commitment)
-        try ticket.check(commitment: commitment, now: WallClock.now)
+        try ticket.check(commitment: commitment, now: self.outside.unixSeconds)
         try await self.onLoop { $0.adopt(ticket, for: secret) }
     }
 
     private func accept(_ consensus: Consensus, after previous: Consensus?) async throws {
         do throws(DirectoryError) {
-            try consensus.acceptance(after: previous, now: WallClock.now)
+            try consensus.acceptance(after: previous, now: self.outside.unixSeconds)
         } catch {
             if case .equivocation = error, let previous { self.report(previous, consensus) }
             throw error

@@ -93,11 +93,15 @@ package final class OnionRouter: Service, Sendable {
         let addresses = [try self.advertised(bound)]
         self.onListening(bound)
 
+        let dialler = try DirectoryDialler(directoryKey: configuration.directoryKey, credentials: credentials)
+        let directoryLoop = group.next()
         let directory = RouterDirectory(
-            configuration: configuration, linkKey: credentials.publicKey,
-            dialler: try DirectoryDialler(directoryKey: configuration.directoryKey, credentials: credentials),
-            shared: shared, eventLoop: group.next(), keys: KeptOnionKeys(ring, store: keys), addresses: addresses,
-            logger: self.logger,
+            configuration: configuration, linkKey: credentials.publicKey, shared: shared,
+            keys: KeptOnionKeys(ring, store: keys), addresses: addresses, logger: self.logger,
+            connect: {
+                try await dialler.connect(
+                    host: configuration.directoryHost, port: configuration.directoryPort, on: directoryLoop)
+            },
             onReady: self.onReady)
         let result: Result<Void, any Error>
         do {

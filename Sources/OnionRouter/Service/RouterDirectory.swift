@@ -4,8 +4,7 @@ import NIOCore
 import OnionAddress
 import OnionCrypto
 import OnionDirectory
-
-import struct Foundation.Date
+import OnionLink
 
 /// The OR's standing with the directory server: registers, sends heartbeats, and always has a request for the next
 /// consensus under way. Registers again, with growing pauses, whenever the connection is lost.
@@ -14,13 +13,13 @@ import struct Foundation.Date
 actor RouterDirectory {
     private let configuration: RouterConfiguration
     private let linkKey: Ed25519PublicKey
-    private let dialler: DirectoryDialler
+    private let connect: @Sendable () async throws -> DirectoryConnection
     private let shared: RouterShared
-    private let eventLoop: any EventLoop
     /// Where others reach this OR.
     private let addresses: [Endpoint]
     private let logger: Logger
     private let onReady: @Sendable () -> Void
+    private let outside: TimeAndChance
 
     private let store: ConsensusStore
     private var keys: KeptOnionKeys
@@ -28,28 +27,33 @@ actor RouterDirectory {
     /// Whether the directory has accepted this OR once: what fails later is tried again.
     private var wasRegistered = false
     private var isReady = false
+    /// Of the newest descriptor that was signed.
+    private var lastSequence: UInt64 = 0
     private var backoff: JitteredBackoff
-    private var generator = SystemRandomNumberGenerator()
+    private var generator: TimeAndChance.Generator
 
     /// Ends a session, to begin the next with a new onion key.
     private struct OnionKeyRotated: Error {}
 
-    /// - Parameter onReady: called once, when the OR is in the consensus.
+    /// - Parameters:
+    ///   - connect: opens a connection to the directory.
+    ///   - onReady: called once, when the OR is in the consensus.
     init(
-        configuration: RouterConfiguration, linkKey: Ed25519PublicKey, dialler: DirectoryDialler, shared: RouterShared,
-        eventLoop: any EventLoop, keys: KeptOnionKeys, addresses: [Endpoint], logger: Logger,
-        onReady: @escaping @Sendable () -> Void
+        configuration: RouterConfiguration, linkKey: Ed25519PublicKey, shared: RouterShared, keys: KeptOnionKeys,
+        addresses: [Endpoint], outside: TimeAndChance = .system, logger: Logger,
+        connect: @escaping @Sendable () async throws -> DirectoryConnection, onReady: @escaping @Sendable () -> Void
     ) {
         self.configuration = configuration
         self.linkKey = linkKey
-        self.dialler = dialler
+        self.connect = connect
         self.shared = shared
-        self.eventLoop = eventLoop
         self.keys = keys
         self.store = ConsensusStore(path: "\(configuration.stateDirectory)/consensus")
         self.addresses = addresses
         self.logger = logger
         self.onReady = onReady
+        self.outside = outside
+        self.generator = outside.generator
         self.backoff = JitteredBackoff(
             maximum: .milliseconds(Int64(NetworkParameters()[.registrationBackoffMaximum])))
     }
@@ -68,7 +72,7 @@ actor RouterDirectory {
                 try Task.checkCancellation()
                 guard self.wasRegistered else { throw error }
                 self.logger.info("directory connection lost; trying again", metadata: ["error": "\(error)"])
-                try await Task.sleep(for: .nanoseconds(self.backoff.next(using: &self.generator).nanoseconds))
+                try await self.outside.sleep(self.backoff.next(using: &self.generator))
             }
         }
     }
@@ -77,7 +81,7 @@ actor RouterDirectory {
     private func loadConsensus() {
         guard let stored = self.store.load(directoryKey: self.configuration.directoryKey) else { return }
         self.consensus = stored
-        if stored.isValid(now: Self.unixTime) { self.shared.publish(NetworkView(consensus: stored)) }
+        if stored.isValid(now: self.outside.unixSeconds) { self.shared.publish(NetworkView(consensus: stored)) }
     }
 
     private func keep(_ consensus: Consensus) {
@@ -91,12 +95,10 @@ actor RouterDirectory {
     /// One connection, from registration until it fails.
     private func session() async throws {
         self.rotateOnionKey()
-        let connection = try await self.dialler.connect(
-            host: self.configuration.directoryHost, port: self.configuration.directoryPort, on: self.eventLoop)
+        let connection = try await self.connect()
         do {
             let revision = try await connection.register(try self.descriptor())
             self.wasRegistered = true
-            self.backoff.reset()
             self.logger.info("registered with the directory")
             try await withThrowingTaskGroup(of: Void.self) { group in
                 group.addTask { try await self.sendHeartbeats(over: connection) }
@@ -115,7 +117,7 @@ actor RouterDirectory {
         var counter: UInt64 = 0
         while true {
             let interval = self.parameters[.heartbeatInterval]
-            try await Task.sleep(for: .milliseconds(interval))
+            try await self.outside.sleep(.milliseconds(Int64(interval)))
             if self.rotateOnionKey() { throw OnionKeyRotated() }
             counter += 1
             _ = try await connection.heartbeat(counter: counter, load: await self.load())
@@ -125,10 +127,11 @@ actor RouterDirectory {
     private func followConsensus(over connection: DirectoryConnection, listedFrom revision: UInt64) async throws {
         while true {
             let wait = TimeAmount.seconds(Int64(self.parameters[.consensusWait]))
-            guard
-                let new = try await connection.consensus(newerThan: self.consensus?.revision ?? 0, wait: wait)
-            else { continue }
-            try new.acceptance(after: self.consensus, now: Self.unixTime)
+            let new = try await connection.consensus(newerThan: self.consensus?.revision ?? 0, wait: wait)
+            try new?.acceptance(after: self.consensus, now: self.outside.unixSeconds)
+            // Only now: with a clock that is wrong every registration succeeds, and costs the directory a probe.
+            self.backoff.reset()
+            guard let new else { continue }
             self.consensus = new
             self.keep(new)
             self.backoff.update(maximum: .milliseconds(Int64(new.parameters[.registrationBackoffMaximum])))
@@ -159,7 +162,7 @@ actor RouterDirectory {
     private func rotateOnionKey() -> Bool {
         let wasSaved = self.keys.saveFailure == nil
         let isChanged = self.keys.rotate(
-            now: Self.unixTime, lifetime: self.parameters[.onionKeyLifetime],
+            now: self.outside.unixSeconds, lifetime: self.parameters[.onionKeyLifetime],
             overlap: self.parameters[.onionKeyOverlap])
         if wasSaved, let failure = self.keys.saveFailure {
             self.logger.info("onion key not saved; it is used all the same", metadata: ["error": "\(failure)"])
@@ -170,17 +173,27 @@ actor RouterDirectory {
         return true
     }
 
+    /// Return a number greater than that of every descriptor of this OR before, as far as it knows.
+    ///
+    /// Milliseconds go up with every registration, after a restart too. Of a clock that was ahead and has been set the
+    /// directory would hear nothing newer until the time has come again.
+    private func nextSequence() -> UInt64 {
+        let listed =
+            self.consensus?.router(self.configuration.identityKey.publicKey)?.descriptor.descriptor.sequence ?? 0
+        let (next, isLast) = max(listed, self.lastSequence).addingReportingOverflow(1)
+        self.lastSequence = max(self.outside.unixMilliseconds(), isLast ? .max : next)
+        return self.lastSequence
+    }
+
     private func descriptor() throws -> SignedDescriptor {
-        let now = Date().timeIntervalSince1970
-        return try RouterDescriptor(
+        try RouterDescriptor(
             identity: self.configuration.identityKey.publicKey,
             linkKey: self.linkKey,
             onionKey: self.keys.ring.current.secret.publicKey,
             onionKeyValidUntil: self.keys.ring.validUntil(
                 lifetime: self.parameters[.onionKeyLifetime], overlap: self.parameters[.onionKeyOverlap]),
-            published: Self.unixTime,
-            // Milliseconds go up with every registration, after a restart too.
-            sequence: UInt64(now * 1000),
+            published: self.outside.unixSeconds,
+            sequence: self.nextSequence(),
             addresses: self.addresses,
             nickname: self.configuration.nickname,
             exitPolicy: self.configuration.exitPolicy,
@@ -192,6 +205,4 @@ actor RouterDirectory {
             contact: self.configuration.contact
         ).signed(by: self.configuration.identityKey)
     }
-
-    private static var unixTime: UInt64 { UInt64(max(0, Date().timeIntervalSince1970)) }
 }

@@ -12,7 +12,7 @@ final class StatusServerHandler: ChannelInboundHandler {
     typealias OutboundOut = ByteBuffer
 
     /// How long somebody may take to ask, and to read the answer.
-    private static let patience = TimeAmount.seconds(5)
+    static let patience = TimeAmount.seconds(5)
 
     private enum State {
         case reading(ByteBuffer)

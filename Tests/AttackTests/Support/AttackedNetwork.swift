@@ -22,9 +22,10 @@ final class AttackedNetwork: Sendable {
 
     /// Start everything, run `body`, see that the network still serves an honest client, stop everything.
     static func run(
-        parameters: NetworkParameters = .testNetwork, _ body: (AttackedNetwork) async throws -> Void
+        parameters: NetworkParameters = .testNetwork, resolvers: [Endpoint] = [],
+        _ body: (AttackedNetwork) async throws -> Void
     ) async throws {
-        let network = try await AttackedNetwork(parameters: parameters)
+        let network = try await AttackedNetwork(parameters: parameters, resolvers: resolvers)
         let result: Result<Void, any Error>
         do {
             try await body(network)
@@ -37,7 +38,7 @@ final class AttackedNetwork: Sendable {
         try result.get()
     }
 
-    private init(parameters: NetworkParameters) async throws {
+    private init(parameters: NetworkParameters, resolvers: [Endpoint]) async throws {
         let state = NSTemporaryDirectory() + "thor-attack-\(UUID().uuidString)"
         self.state = state
         func make(_ name: String) throws -> String {
@@ -74,7 +75,7 @@ final class AttackedNetwork: Sendable {
                     directoryHost: "127.0.0.1", directoryPort: directory.port, directoryKey: directoryKey.publicKey,
                     identityKey: key, listen: Endpoint(address: .v4(0x7f00_0001), port: 0),
                     nickname: "Honest\(index)", exitPolicy: try ExitPolicy(parsing: ["accept 127.0.0.0/8:*"]),
-                    stateDirectory: try make("router\(index)")),
+                    resolvers: resolvers, stateDirectory: try make("router\(index)")),
                 logger: logger, onReady: { readyCount.withLockedValue { $0 += 1 } })
             services.append(Task { try await router.run() })
         }

@@ -1,4 +1,4 @@
-import DirectoryClient
+import GRDB
 import Logging
 import NIOCore
 import OnionAddress
@@ -7,6 +7,8 @@ import OnionCrypto
 import OnionDirectory
 import OnionStreams
 
+@testable import DirectoryClient
+@testable import DirectoryServer
 @testable import OnionClient
 @testable import OnionLink
 @testable import OnionRouter
@@ -17,7 +19,8 @@ import OnionStreams
     import Musl
 #endif
 
-/// A client, four routers, applications and destinations, all of them real but for the sockets between them.
+/// A directory server, four routers, a client, applications and destinations, all of them real but for the sockets between
+/// them.
 final class SimulatedNetwork: @unchecked Sendable {
     // @unchecked: as the simulation.
 
@@ -32,7 +35,15 @@ final class SimulatedNetwork: @unchecked Sendable {
     /// Processes that have ended, to be looked into.
     private(set) var deadRouters: [SimulatedRouter] = []
     private(set) var wires: [Wire] = []
-    private var consensus: Consensus
+    /// The directory server's processes, one after the other; the last one may be alive.
+    private(set) var directories: [SimulatedDirectory] = []
+    private var admission = Admission.open
+    /// The directory's disk outlives it.
+    private let store: RegistryStore
+    private let parameters: NetworkParameters
+    let clocks: [SimulatedClock]
+    private var clientTask: Task<Void, Never>?
+    private(set) var isClientTaskOver = false
     private(set) var transfers: [Transfer]
 
     private(set) var outcomes: [Int: [Outcome]] = [:]
@@ -42,6 +53,7 @@ final class SimulatedNetwork: @unchecked Sendable {
 
     private(set) var deliveryCount = 0
     private(set) var applied: [FaultPlan.Fault] = []
+    private var isHealed = false
     var onDelivery: (Int) -> Void = { _ in }
 
     private var destinations = DestinationMode.answering
@@ -49,80 +61,125 @@ final class SimulatedNetwork: @unchecked Sendable {
 
     enum DestinationMode { case answering, refusing, silent }
 
-    init(plan: FaultPlan, keepsLines: Bool = false) throws {
+    /// - Parameter changes: of network parameters, beside those that make all of this quick.
+    init(plan: FaultPlan, keepsLines: Bool = false, parameters changes: [(NetworkParameter, Int)] = []) throws {
         self.plan = plan
         self.transfers = plan.transfers
         self.simulation = Simulation(keepsLines: keepsLines)
         self.world = SimulatedLoop("world", in: self.simulation)
         self.names = SimulatedNames()
-        self.consensus = try Self.makeConsensus(revision: 1, without: nil)
+        let simulation = self.simulation
+        self.clocks = (0...Self.lastNode).map { SimulatedClock(in: simulation, seed: plan.seed &+ 7 &* UInt64($0)) }
+        self.store = try RegistryStore(path: ":memory:")
+        self.parameters = try Self.makeParameters(changes)
         let loop = SimulatedLoop("client", in: self.simulation)
         self.clientLoop = loop
         var configuration = OnionClient.Configuration(
-            directoryHost: "192.0.2.1", directoryPort: 9030, directoryKey: try Self.directoryKey().publicKey,
+            directoryHost: DirectoryIdentity.host, directoryPort: DirectoryIdentity.endpoint.port,
+            directoryKey: try DirectoryIdentity.make().key.publicKey,
             // A directory that is not there: nothing can be kept, as on a disk that is full.
             stateDirectory: "/nonexistent")
         configuration.limits.cleanCircuitCount = 1
-        let simulation = self.simulation
-        var random = SplitMix64(plan.seed &+ 1)
+        let clock = self.clocks[Self.clientNode]
         self.client = simulation.on(loop) {
             ClientCore(
-                eventLoop: loop, configuration: configuration, board: ProgressBoard(),
-                logger: Logger(label: "faults") { _ in SwiftLogNoOpLogHandler() },
-                unixTime: { simulation.unixTime },
-                randomBytes: { Bytes32((0..<32).map { _ in UInt8.random(in: 0...255, using: &random) }) ?? .zero })
+                eventLoop: loop, configuration: configuration, board: ProgressBoard(), logger: Self.logger,
+                unixTime: { clock.unixSeconds }, randomBytes: { clock.randomBytes() })
         }
     }
+
+    private static let logger = Logger(label: "faults") { _ in SwiftLogNoOpLogHandler() }
 
     /// How long a link without a circuit stays.
     static let linkIdleTime = TimeAmount.seconds(5)
+    /// Nodes with clocks: the routers come first.
+    static let directoryNode = FaultPlan.routerCount
+    static let clientNode = FaultPlan.routerCount + 1
+    private static let lastNode = clientNode
 
-    private static let key = Ed25519PrivateKey(seed: [UInt8](repeating: 9, count: 32))
-
-    private static func directoryKey() throws -> Ed25519PrivateKey {
-        guard let key = Self.key else { throw LinkError.noCredentials }
-        return key
-    }
-
-    private static func makeConsensus(revision: UInt64, without index: Int?) throws -> Consensus {
+    private static func makeParameters(_ changes: [(NetworkParameter, Int)]) throws -> NetworkParameters {
         var parameters = NetworkParameters.testNetwork
-        try parameters.set(.linkIdle, to: Int(Self.linkIdleTime.nanoseconds / 1_000_000_000))
-        let routers = try (0..<FaultPlan.routerCount).filter { $0 != index }.map {
-            try RouterIdentity.numbered($0).listed()
-        }
-        return try Consensus.make(
-            revision: revision, validAfter: Simulation.startOfTime - 60, freshUntil: Simulation.startOfTime + 3540,
-            validUntil: Simulation.startOfTime + 10_000, parameters: parameters, routers: routers,
-            signedBy: Self.directoryKey())
+        let shorter: [(NetworkParameter, Int)] = [
+            (.linkIdle, Int(Self.linkIdleTime.nanoseconds / 1_000_000_000)), (.consensusFresh, 60),
+            (.consensusResign, 30), (.consensusValid, 300),
+        ]
+        for (parameter, value) in shorter + changes { try parameters.set(parameter, to: value) }
+        return parameters
     }
 
     // MARK: Life
 
-    func start() throws {
+    /// Start everything, and wait until the network is there; then begin.
+    ///
+    /// - Returns: whether it came about in time.
+    func start() throws -> Bool {
+        try self.startDirectory()
         for index in 0..<FaultPlan.routerCount { try self.startRouter(.numbered(index)) }
-        self.simulation.on(self.clientLoop) {
-            self.client.start { endpoint, linkKey, owner in
-                self.dial(endpoint, linkKey, from: nil, on: self.clientLoop, owner: owner)
-            }
-            self.client.adopt(self.consensus)
-        }
+        self.startClient()
+        self.simulation.run(until: self.simulation.now + Self.startTimeLimit) { self.isWhole }
         for transfer in self.plan.transfers { self.begin(transfer, after: transfer.startsAfter) }
+        return self.isWhole
+    }
+
+    /// From nothing to a client that knows all routers.
+    static let startTimeLimit = TimeAmount.seconds(30)
+
+    private func startDirectory() throws {
+        self.directories.append(
+            try SimulatedDirectory(
+                .make(), parameters: self.parameters, admission: self.admission, store: self.store,
+                clock: self.clocks[Self.directoryNode], in: self.simulation
+            ) { [unowned self] in await self.probe($0, on: $1) })
+        self.simulation.log("directory started")
+    }
+
+    /// The directory server, if it lives.
+    var directory: SimulatedDirectory? { self.directories.last { $0.state == .running } }
+
+    private func startClient() {
+        let (loop, client) = (self.clientLoop, self.client)
+        let clock = self.clocks[Self.clientNode]
+        let directory = self.simulation.on(loop) {
+            client.start { endpoint, linkKey, owner in
+                self.dial(endpoint, linkKey, from: nil, on: loop, owner: owner)
+            }
+            return ClientDirectory(
+                core: NIOLoopBoundBox(client, eventLoop: loop), eventLoop: loop, configuration: client.configuration,
+                board: client.board, logger: Self.logger, onAlarm: { _ in },
+                ways: ClientDirectory.Ways(
+                    direct: { try await self.connectToDirectory(from: "client", ownKey: nil, clock, on: loop) },
+                    through: { try await self.connect(through: $0, clock) }),
+                outside: clock.outside(on: loop))
+        }
+        self.clientTask = Task(executorPreference: loop) {
+            do {
+                try await directory.run()
+            } catch is CancellationError {
+            } catch {
+                self.lies.append("the client ended: \(error)")
+            }
+            self.isClientTaskOver = true
+        }
     }
 
     private func startRouter(_ keys: RouterIdentity) throws {
         let name = "r\(keys.index)"
-        var router: SimulatedRouter?
-        let made = SimulatedRouter(
-            keys, name: name, loopCount: self.plan.loopsPerRouter, consensus: self.consensus, in: self.simulation,
+        let clock = self.clocks[keys.index]
+        let router = try SimulatedRouter(
+            keys, name: name, loopCount: self.plan.loopsPerRouter, clock: clock, in: self.simulation,
             names: self.names,
             open: { [unowned self] endpoint, _, _, timeLimit, loop in
                 self.connect(to: endpoint, within: timeLimit, from: name, on: loop)
             },
             dial: { [unowned self] endpoint, linkKey, loop, owner in
                 self.dial(endpoint, linkKey, from: name, on: loop, owner: owner)
+            },
+            connect: { [unowned self] loop in
+                try await self.connectToDirectory(from: name, ownKey: keys.linkKey, clock, on: loop)
+            },
+            onFailure: { [unowned self] in
+                self.later(.zero) { self.end(keys) }
             })
-        router = made
-        guard let router else { return }
         self.routers.removeAll { $0.keys.index == keys.index }
         self.routers.append(router)
         self.routers.sort { $0.keys.index < $1.keys.index }
@@ -130,12 +187,13 @@ final class SimulatedNetwork: @unchecked Sendable {
     }
 
     /// Whether the loop is one of a process that has ended: nothing of it reaches anybody.
-    private func isDead(_ loop: SimulatedLoop) -> Bool {
+    func isDead(_ loop: SimulatedLoop) -> Bool {
         if loop === self.clientLoop { return !self.isClientAlive }
+        if self.directories.contains(where: { $0.loop === loop && $0.state == .dead }) { return true }
         return self.deadRouters.contains { $0.group.loops.contains { $0 === loop } }
     }
 
-    private func router(named name: String?) -> SimulatedRouter? { self.routers.first { $0.name == name } }
+    func router(named name: String?) -> SimulatedRouter? { self.routers.first { $0.name == name } }
 
     // MARK: Connections
 
@@ -165,13 +223,31 @@ final class SimulatedNetwork: @unchecked Sendable {
         case .running: break
         }
         guard let target else { return promise.futureResult }
+        let boundOwner = NIOLoopBound(owner, eventLoop: loop)
+        self.openLink(to: target, named: "\(name ?? "client")-\(target.name)", on: loop) { near in
+            guard let near else { return promise.fail(IOError(errnoCode: ECONNRESET, reason: "connect")) }
+            let link = self.attachLink(
+                to: near, ownKey: source?.keys.linkKey, expecting: linkKey, owner: boundOwner.value)
+            promise.succeed(NIOLoopBound(link, eventLoop: loop))
+            near.activate()
+        }
+        return promise.futureResult
+    }
+
+    /// Connect to a router's socket.
+    ///
+    /// - Parameter connected: gets the near end; nil when the connection broke before it stood.
+    @discardableResult
+    func openLink(
+        to target: SimulatedRouter, named wireName: String, on loop: SimulatedLoop,
+        connected: @escaping @Sendable (SimulatedChannel?) -> Void
+    ) -> SimulatedChannel {
+        let latency = self.plan.latency
         let farLoop = target.group.nextSimulated()
-        let wireName = "\(name ?? "client")-\(target.name)"
         let options = SimulatedChannel.Options(readByteCount: self.plan.readByteCount)
         let near = SimulatedChannel(wireName, on: loop, options: options)
         let far = SimulatedChannel(wireName, on: farLoop, options: options)
-        self.wires.append(self.wire(.link, wireName, near, far))
-        let boundOwner = NIOLoopBound(owner, eventLoop: loop)
+        self.add(.link, wireName, near, far)
         // The kernel accepts even for a process that stands still; its words come when it moves again.
         self.simulation.schedule(on: farLoop, at: self.simulation.now + latency) {
             guard !target.isExhausted, let owner = target.shared.loop(farLoop)?.local else { return far.abort() }
@@ -179,13 +255,9 @@ final class SimulatedNetwork: @unchecked Sendable {
             far.activate()
         }
         self.simulation.schedule(on: loop, at: self.simulation.now + latency * 2) {
-            guard near.isOpen else { return promise.fail(IOError(errnoCode: ECONNRESET, reason: "connect")) }
-            let link = self.attachLink(
-                to: near, ownKey: source?.keys.linkKey, expecting: linkKey, owner: boundOwner.value)
-            promise.succeed(NIOLoopBound(link, eventLoop: loop))
-            near.activate()
+            connected(near.isOpen ? near : nil)
         }
-        return promise.futureResult
+        return near
     }
 
     @discardableResult
@@ -196,11 +268,12 @@ final class SimulatedNetwork: @unchecked Sendable {
         let peer = PeerKey()
         let link = Link(
             channel: channel, isDialler: expected != nil, peer: peer, owner: owner,
-            limits: LinkLimits(self.consensus.parameters), netInfo: { _ in .anonymous })
+            limits: LinkLimits(self.parameters), netInfo: { _ in .anonymous })
         let pipeline = channel.pipeline.syncOperations
         do {
             try pipeline.addHandlers([
-                SimulatedTLS(ownKey: ownKey, expected: expected, peer: peer), NegotiationGuard(expecting: .link), link,
+                SimulatedTLS(.link, isDialler: expected != nil, ownKey: ownKey, expected: expected, peer: peer),
+                NegotiationGuard(expecting: .link), link,
             ])
         } catch {
             channel.abort()
@@ -208,21 +281,27 @@ final class SimulatedNetwork: @unchecked Sendable {
         return link
     }
 
-    private func wire(_ kind: Wire.Kind, _ name: String, _ near: SimulatedChannel, _ far: SimulatedChannel) -> Wire {
-        Wire(kind, name, from: near, to: far, latency: self.plan.latency, in: self.simulation) { [unowned self] _ in
-            self.deliveryCount += 1
-            self.onDelivery(self.deliveryCount)
-        }
+    func add(_ kind: Wire.Kind, _ name: String, _ near: SimulatedChannel, _ far: SimulatedChannel) {
+        // Two ends on one machine.
+        let latency = kind == .pair ? .zero : self.plan.latency
+        self.wires.append(
+            Wire(kind, name, from: near, to: far, latency: latency, in: self.simulation) { [unowned self] _ in
+                self.deliveryCount += 1
+                self.onDelivery(self.deliveryCount)
+            })
     }
 
     /// Connect an exit to a destination, which the last byte of its address names.
     private func connect(
         to endpoint: Endpoint, within timeLimit: TimeAmount, from name: String, on loop: any EventLoop
     ) -> EventLoopFuture<any Channel> {
-        let promise = loop.makePromise(of: (any Channel).self)
+        if endpoint == DirectoryIdentity.endpoint, let loop = loop as? SimulatedLoop {
+            return self.openToDirectory(from: name, on: loop, readsByItself: false) { _ in }
+        }
         guard let loop = loop as? SimulatedLoop, case .v4(let address) = endpoint.address,
             let transfer = self.transfers.first(where: { $0.index == Int(address & 255) })
         else { return loop.makeFailedFuture(IOError(errnoCode: EHOSTUNREACH, reason: "connect")) }
+        let promise = loop.makePromise(of: (any Channel).self)
         if self.isDead(loop) || self.router(named: name)?.isExhausted ?? false {
             promise.fail(IOError(errnoCode: EMFILE, reason: "socket"))
             return promise.futureResult
@@ -242,7 +321,7 @@ final class SimulatedNetwork: @unchecked Sendable {
             wireName, on: loop,
             options: .init(readsByItself: false, allowsHalfClosure: true, readByteCount: self.plan.readByteCount))
         let far = SimulatedChannel(wireName, on: self.world, options: .init(allowsHalfClosure: true))
-        self.wires.append(self.wire(.destination, wireName, near, far))
+        self.add(.destination, wireName, near, far)
         self.simulation.schedule(on: self.world, at: self.simulation.now + latency) {
             try? far.pipeline.syncOperations.addHandler(Destination(transfer) { self.lies.append($0) })
             far.activate()
@@ -266,7 +345,7 @@ final class SimulatedNetwork: @unchecked Sendable {
             options: .init(readsByItself: false, allowsHalfClosure: true, readByteCount: self.plan.readByteCount))
         let far = SimulatedChannel(
             name, on: self.world, options: .init(readsByItself: !transfer.isSlow, allowsHalfClosure: true))
-        self.wires.append(self.wire(.application, name, near, far))
+        self.add(.application, name, near, far)
         let application = Application(transfer) { outcome in
             self.simulation.log("\(name) \(outcome)")
             self.outcomes[transfer.index, default: []].append(outcome)
@@ -331,7 +410,7 @@ final class SimulatedNetwork: @unchecked Sendable {
     }
 
     /// Connections that have been begun and not ended.
-    private func openWires(_ kind: Wire.Kind) -> [Wire] {
+    func openWires(_ kind: Wire.Kind) -> [Wire] {
         self.wires.filter { $0.kind == kind && $0.isOpen && (kind == .link || $0.far.isActive) }
     }
     private var runningRouters: [SimulatedRouter] { self.routers.filter { $0.state == .running } }
@@ -342,7 +421,8 @@ final class SimulatedNetwork: @unchecked Sendable {
 
     /// Let it go wrong.
     func apply(_ fault: FaultPlan.Fault) {
-        guard self.isPossible(fault) else { return }
+        // One that was due in the moment in which all ended comes too late.
+        guard !self.isHealed, self.isPossible(fault) else { return }
         self.applied.append(fault)
         self.simulation.log("fault \(fault)")
         switch fault {
@@ -374,7 +454,7 @@ final class SimulatedNetwork: @unchecked Sendable {
             self.clientLoop.freeze()
             self.later(time) { self.clientLoop.thaw() }
         case .killClient: self.killClient()
-        case .newConsensus(let number): self.publish(without: number % FaultPlan.routerCount)
+        case .refuseRouter(let number, let time): self.refuse(number % FaultPlan.routerCount, for: time)
         case .cutApplication(let number): self.pick(number, of: self.openWires(.application))?.cut()
         case .cutDestination(let number): self.pick(number, of: self.openWires(.destination))?.cut()
         case .freezeDestination(let number, let time):
@@ -392,7 +472,25 @@ final class SimulatedNetwork: @unchecked Sendable {
         case .silentNames(let time):
             self.names.mode = .silent
             self.later(time) { self.names.mode = .answering }
-        case .clockJump(let seconds): self.simulation.clockError += seconds
+        case .clockJump(let number, let seconds):
+            // Everybody's, or one node's.
+            let node = number % (self.clocks.count + 1)
+            for (index, clock) in self.clocks.enumerated() where node == self.clocks.count || index == node {
+                clock.error += seconds
+            }
+        case .killDirectory(let restart): self.killDirectory(restart)
+        case .freezeDirectory(let time):
+            guard let loop = self.directory?.loop else { return }
+            loop.freeze()
+            self.later(time) { loop.thaw() }
+        case .cutDirectoryLink(let number): self.pick(number, of: self.openWires(.directory))?.cut()
+        case .severDirectoryLink(let number): self.pick(number, of: self.openWires(.directory))?.sever()
+        case .freezeDirectoryLink(let number, let side, let time):
+            guard let wire = self.pick(number, of: self.openWires(.directory)) else { return }
+            self.freeze(wire, side, for: time)
+        case .fillDirectoryDisk(let time):
+            self.setDirectoryDisk(isFull: true)
+            self.later(time) { self.setDirectoryDisk(isFull: false) }
         }
     }
 
@@ -401,10 +499,14 @@ final class SimulatedNetwork: @unchecked Sendable {
         switch fault {
         case .cutLink, .halfCloseLink, .freezeLink, .delayLink, .severLink: !self.openWires(.link).isEmpty
         case .killRouter, .stopRouter, .vanishRouter, .freezeRouter, .exhaustRouter: !self.runningRouters.isEmpty
-        case .freezeClient, .killClient, .newConsensus: self.isClientAlive
+        case .freezeClient, .killClient: self.isClientAlive
+        case .killDirectory, .freezeDirectory: self.directory != nil
+        case .cutDirectoryLink, .severDirectoryLink, .freezeDirectoryLink: !self.openWires(.directory).isEmpty
         case .cutApplication: !self.openWires(.application).isEmpty
         case .cutDestination, .freezeDestination: !self.openWires(.destination).isEmpty
-        case .refusingDestinations, .silentDestinations, .failingNames, .silentNames, .clockJump: true
+        case .refusingDestinations, .silentDestinations, .failingNames, .silentNames, .clockJump,
+            .refuseRouter, .fillDirectoryDisk:
+            true
         }
     }
 
@@ -434,16 +536,31 @@ final class SimulatedNetwork: @unchecked Sendable {
         guard let router = self.pick(number, of: self.runningRouters) else { return }
         // One that stands still cannot stop in order.
         guard router.group.loops.allSatisfy({ $0.state == .running }) else { return }
+        self.stop(router, restart)
+    }
+
+    private func stop(_ router: SimulatedRouter, _ restart: TimeAmount?) {
         router.state = .dead
         self.deadRouters.append(router)
-        router.shared.stopAccepting()
-        _ = router.onEachLoop(self.simulation) { $0.stop() }
+        router.stop(self.simulation)
         self.restart(router, after: restart)
+    }
+
+    /// A router could not register when it began: its process ends, and the service manager starts it again.
+    private func end(_ keys: RouterIdentity) {
+        guard let router = self.routers.first(where: { $0.keys.index == keys.index }), router.state == .running
+        else { return }
+        self.simulation.log("\(router.name) ended")
+        self.stop(router, .seconds(1))
     }
 
     private func restart(_ router: SimulatedRouter, after time: TimeAmount?) {
         guard let time else { return }
-        self.later(time) { try? self.startRouter(router.keys) }
+        self.later(time) {
+            // All may have been started again meanwhile.
+            guard self.routers.contains(where: { $0 === router }) else { return }
+            try? self.startRouter(router.keys)
+        }
     }
 
     private func killClient() {
@@ -456,21 +573,63 @@ final class SimulatedNetwork: @unchecked Sendable {
         }
     }
 
-    private func publish(without index: Int) {
-        guard
-            let consensus = try? Self.makeConsensus(revision: self.consensus.revision + 1, without: index)
-        else { return }
-        self.consensus = consensus
-        let view = NetworkView(consensus: consensus)
-        for router in self.runningRouters { self.simulation.on(self.world) { router.shared.publish(view) } }
-        self.simulation.schedule(on: self.clientLoop, at: self.simulation.now) { self.client.adopt(consensus) }
+    private func killDirectory(_ restart: TimeAmount?) {
+        guard let directory else { return }
+        directory.state = .dead
+        directory.loop.kill()
+        for wire in self.wires where wire.isOpen {
+            for channel in [wire.near, wire.far] where channel.loop === directory.loop { wire.abandoned(by: channel) }
+        }
+        guard let restart else { return }
+        self.later(restart) { if self.directory == nil { try? self.startDirectory() } }
+    }
+
+    /// Let the operator take a router's name off the list, and write it down again.
+    private func refuse(_ index: Int, for time: TimeAmount) {
+        let others = (0..<FaultPlan.routerCount).filter { $0 != index }
+            .compactMap { try? RouterIdentity.numbered($0).identity.publicKey }
+        self.admission = .listed(Dictionary(uniqueKeysWithValues: others.map { ($0, "") }))
+        self.directory?.admit(self.admission)
+        self.later(time) {
+            self.admission = .open
+            self.directory?.admit(.open)
+        }
+    }
+
+    private func setDirectoryDisk(isFull: Bool) {
+        // Whatever is written fails.
+        try? self.store.database.inDatabase { try $0.execute(sql: "PRAGMA query_only = \(isFull ? 1 : 0)") }
     }
 
     // MARK: Afterwards
 
+    /// Who knows whom, for a person to read.
+    var lists: String {
+        func names(_ isKnown: (Ed25519PublicKey) -> Bool) -> String {
+            self.routers.filter { isKnown($0.keys.identity.publicKey) }.map(\.name).joined(separator: ",")
+        }
+        let views = self.routers.map { router in
+            let view = router.shared.view
+            return "\(router.name) has \(view.revision): \(names { view.router($0) != nil }) "
+                + (router.directoryEnd.map { "ended: \($0)" } ?? "")
+        }
+        let known = self.client.consensus
+        return (views + ["client has \(known?.revision ?? 0): \(names { known?.router($0) != nil })"])
+            .joined(separator: "; ")
+    }
+
     /// Let everything work again: what has been lost stays lost.
     func heal() throws {
-        self.simulation.clockError = 0
+        self.isHealed = true
+        for clock in self.clocks { clock.error = 0 }
+        self.setDirectoryDisk(isFull: false)
+        self.admission = .open
+        if let directory {
+            directory.loop.thaw()
+            directory.admit(.open)
+        } else {
+            try self.startDirectory()
+        }
         self.destinations = .answering
         self.names.mode = .answering
         self.clientLoop.thaw()
@@ -483,32 +642,60 @@ final class SimulatedNetwork: @unchecked Sendable {
             wire.backward.thaw()
         }
         for router in self.routers where router.state != .running { try self.startRouter(router.keys) }
-        self.publish(without: FaultPlan.routerCount)
+    }
+
+    /// Whether every router that lives, and the client, knows all routers by a list that is valid now.
+    var isWhole: Bool {
+        let identities = self.routers.map(\.keys.identity.publicKey)
+        let views = self.routers.map(\.shared.view)
+        let newest = views.map(\.revision).max()
+        guard views.allSatisfy({ view in view.revision == newest && identities.allSatisfy { view.router($0) != nil } })
+        else { return false }
+        guard self.isClientAlive else { return true }
+        guard let known = self.client.consensus, known.isValid(now: self.clocks[Self.clientNode].unixSeconds)
+        else { return false }
+        return identities.allSatisfy { known.router($0) != nil }
     }
 
     /// Let dead processes, of which nobody can hear any more, run their farewell: it shows what they held.
     func lookIntoTheDead() {
-        let loops = self.deadRouters.flatMap(\.group.loops) + (self.isClientAlive ? [] : [self.clientLoop])
+        let loops =
+            self.deadRouters.flatMap(\.group.loops) + self.directories.filter { $0.state == .dead }.map(\.loop)
+            + (self.isClientAlive ? [] : [self.clientLoop])
         for loop in loops { loop.revive() }
         for wire in self.wires {
             for channel in [wire.near, wire.far] where loops.contains(where: { $0 === channel.loop }) {
                 self.simulation.on(channel.loop) { channel.abort() }
             }
         }
-        for router in self.deadRouters { _ = router.onEachLoop(self.simulation) { $0.stop() } }
+        for router in self.deadRouters { router.stop(self.simulation) }
+        for directory in self.directories where directory.state == .dead { directory.stop() }
         self.endClient()
     }
 
-    func endClient() { self.simulation.on(self.clientLoop) { self.client.shutDown() } }
+    func endClient() {
+        self.clientTask?.cancel()
+        self.simulation.on(self.clientLoop) { self.client.shutDown() }
+    }
 
     func stopRouters() {
-        for router in self.routers { _ = router.onEachLoop(self.simulation) { $0.stop() } }
+        for router in self.routers { router.stop(self.simulation) }
+        self.directory?.stop()
     }
 
-    /// Streams that the client's circuits have.
+    /// Streams that the client's circuits have for applications.
     var clientStreamCount: Int {
-        self.simulation.on(self.clientLoop) { self.client.circuits.values.reduce(0) { $0 + $1.streamCount } }
+        let all = self.simulation.on(self.clientLoop) { self.client.circuits.values.reduce(0) { $0 + $1.streamCount } }
+        return all - self.directoryStreamCount
     }
+
+    /// Streams over which the client asks its directory, those that are being opened included.
+    var directoryStreamCount: Int {
+        self.openWires(.pair).count + self.client.trying.values.reduce(0) { $0 + $1.values.count(where: Self.isOwn) }
+    }
+
+    /// Whether the client asks something for itself.
+    static func isOwn(_ request: PendingRequest) -> Bool { request.wish == .directory }
 }
 
 extension NIOLoopBound where Value: AnyObject {

@@ -1,3 +1,5 @@
+import DirectoryClient
+import Logging
 import NIOCore
 import OnionAddress
 import OnionCells
@@ -26,7 +28,7 @@ struct RouterIdentity {
         self.identity = try Self.present(Ed25519PrivateKey(seed: seed(1)))
         self.onionKey = try Self.present(X25519PrivateKey(seed: seed(2)))
         self.linkKey = try Self.present(Ed25519PrivateKey(seed: seed(3))).publicKey
-        self.endpoint = Endpoint(address: .v4(0x0a00_0001 + UInt32(index) << 16), port: 9001)
+        self.endpoint = Endpoint(address: .v4(0x0808_0001 + UInt32(index) << 16), port: 9001)
     }
 
     private struct NoKey: Error {}
@@ -34,18 +36,9 @@ struct RouterIdentity {
         guard let key else { throw NoKey() }
         return key
     }
-
-    func listed() throws -> ConsensusRouter {
-        let descriptor = RouterDescriptor(
-            identity: self.identity.publicKey, linkKey: self.linkKey, onionKey: self.onionKey.publicKey,
-            onionKeyValidUntil: 4_000_000_000, published: 1_700_000_000, sequence: 1, addresses: [self.endpoint],
-            nickname: "router\(self.index)", exitPolicy: try ExitPolicy(parsing: ["accept *:*"]), country: "")
-        return ConsensusRouter(
-            descriptor: try descriptor.signed(by: self.identity), flags: [.guard, .exit], weight: 1)
-    }
 }
 
-/// A router's process: the real loops, circuits and exits, over simulated connections.
+/// A router's process: the real loops, circuits, exits and standing with the directory, over simulated connections.
 final class SimulatedRouter: @unchecked Sendable {
     // @unchecked: as the simulation.
 
@@ -60,26 +53,41 @@ final class SimulatedRouter: @unchecked Sendable {
     var state = State.running
     /// Whether it has no descriptor left.
     var isExhausted = false
+    /// Whether its threads for handshakes do nothing.
+    var isMute: Bool {
+        get { self.threads.isMute }
+        set { self.threads.isMute = newValue }
+    }
+    private let threads = Threads()
+    private var directoryTask: Task<Void, Never>?
+    /// Whether what keeps its standing with the directory has ended, and why if not because it was told to.
+    private(set) var directoryEnd: Result<Void, any Error>?
 
+    /// - Parameters:
+    ///   - connect: opens a connection to the directory.
+    ///   - onFailure: called when the process would end, for it could not register when it began.
     init(
-        _ keys: RouterIdentity, name: String, loopCount: Int, consensus: Consensus, in simulation: Simulation,
-        names: any NameService, open: @escaping ExitConnector.Open, dial: @escaping LinkTransport.Dial
-    ) {
+        _ keys: RouterIdentity, name: String, loopCount: Int, clock: SimulatedClock, in simulation: Simulation,
+        names: any NameService, open: @escaping ExitConnector.Open, dial: @escaping LinkTransport.Dial,
+        connect: @escaping @Sendable (SimulatedLoop) async throws -> DirectoryConnection,
+        onFailure: @escaping @Sendable () -> Void
+    ) throws {
         self.keys = keys
         self.name = name
         let loops = (0..<loopCount).map { SimulatedLoop("\(name).\($0)", in: simulation) }
         self.group = SimulatedGroup(loops)
-        let view = NetworkView(consensus: consensus)
+        let view = NetworkView(consensus: nil)
         var connector = ExitConnector(
-            resolver: names, gate: ExitGate(policy: keys.listedPolicy, ownAddresses: []), directory: "192.0.2.1",
-            directoryPort: 9030)
+            resolver: names, gate: ExitGate(policy: keys.listedPolicy, ownAddresses: []),
+            directory: DirectoryIdentity.host, directoryPort: DirectoryIdentity.endpoint.port)
         connector.open = open
         self.shared = RouterShared(
             identity: keys.identity.publicKey, group: self.group,
             handshakes: HandshakeService(
                 identity: keys.identity.publicKey, onionKeys: [keys.onionKey], limits: view.handshakeLimits,
                 metrics: Self.metrics,
-                executor: { work in
+                executor: { [threads] work in
+                    guard !threads.isMute else { return }
                     simulation.schedule(on: loops[0], at: simulation.now + .microseconds(300), work)
                 }),
             connector: connector, dial: dial,
@@ -87,6 +95,41 @@ final class SimulatedRouter: @unchecked Sendable {
                 view: view, directory: nil, descriptorCount: 65_536, metrics: Self.metrics),
             metrics: Self.metrics, view: view)
         for loop in loops { simulation.on(loop) { self.shared.start(on: loop) } }
+        let directory = RouterDirectory(
+            configuration: RouterConfiguration(
+                directoryHost: DirectoryIdentity.host, directoryPort: DirectoryIdentity.endpoint.port,
+                directoryKey: try DirectoryIdentity.make().key.publicKey, identityKey: keys.identity,
+                listen: keys.endpoint, nickname: "router\(keys.index)", exitPolicy: keys.listedPolicy,
+                // A directory that is not there: nothing can be kept, as on a disk that is full.
+                stateDirectory: "/nonexistent"),
+            linkKey: keys.linkKey, shared: self.shared,
+            keys: KeptOnionKeys(
+                OnionKeyRing(current: .init(secret: keys.onionKey, made: Simulation.startOfTime), previous: nil),
+                store: RouterKeyStore(directory: "/nonexistent")),
+            addresses: [keys.endpoint], outside: clock.outside(on: loops[0]),
+            logger: Logger(label: "faults") { _ in SwiftLogNoOpLogHandler() },
+            connect: { try await connect(loops[0]) }, onReady: {})
+        self.directoryTask = Task(executorPreference: loops[0]) {
+            do {
+                self.directoryEnd = .success(try await directory.run())
+            } catch {
+                self.directoryEnd = error is CancellationError ? .success(()) : .failure(error)
+                if !(error is CancellationError) { onFailure() }
+            }
+        }
+    }
+
+    /// End as a process that is asked to, or let one that was killed show what it held.
+    func stop(_ simulation: Simulation) {
+        self.directoryTask?.cancel()
+        self.shared.stopAccepting()
+        _ = self.onEachLoop(simulation) { $0.stop() }
+    }
+
+    /// Those that answer handshakes.
+    private final class Threads: @unchecked Sendable {
+        // @unchecked: as the simulation.
+        var isMute = false
     }
 
     /// Run `body` with the part of every loop.

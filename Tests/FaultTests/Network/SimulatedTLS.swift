@@ -11,8 +11,10 @@ final class SimulatedTLS: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
 
+    private let linkProtocol: LinkProtocol
+    private let isDialler: Bool
     private let ownKey: Ed25519PublicKey?
-    /// Whom the dialler wants; nil at the listener.
+    /// Whom the dialler wants; nil takes anybody, as who dials a directory does.
     private let expected: Ed25519PublicKey?
     private let peer: PeerKey
     private var greeting = ByteBuffer()
@@ -20,7 +22,12 @@ final class SimulatedTLS: ChannelInboundHandler {
 
     private static let greetingByteCount = 33
 
-    init(ownKey: Ed25519PublicKey?, expected: Ed25519PublicKey?, peer: PeerKey) {
+    init(
+        _ linkProtocol: LinkProtocol, isDialler: Bool, ownKey: Ed25519PublicKey?, expected: Ed25519PublicKey? = nil,
+        peer: PeerKey
+    ) {
+        self.linkProtocol = linkProtocol
+        self.isDialler = isDialler
         self.ownKey = ownKey
         self.expected = expected
         self.peer = peer
@@ -33,7 +40,7 @@ final class SimulatedTLS: ChannelInboundHandler {
     }
 
     func channelActive(context: ChannelHandlerContext) {
-        if self.expected != nil { self.greet(context) }
+        if self.isDialler { self.greet(context) }
         context.fireChannelActive()
     }
 
@@ -46,14 +53,14 @@ final class SimulatedTLS: ChannelInboundHandler {
         else { return }
         self.greeting.moveReaderIndex(forwardBy: Self.greetingByteCount)
         self.peer.publicKey = flag == 1 ? Ed25519PublicKey(rawBytes: bytes) : nil
-        if let expected, self.peer.publicKey != expected {
+        if let expected = self.expected, self.peer.publicKey != expected {
             context.fireErrorCaught(LinkError.wrongProtocol)
             return context.close(promise: nil)
         }
         self.isDone = true
-        if self.expected == nil { self.greet(context) }
+        if !self.isDialler { self.greet(context) }
         context.fireUserInboundEventTriggered(
-            TLSUserEvent.handshakeCompleted(negotiatedProtocol: LinkProtocol.link.rawValue))
+            TLSUserEvent.handshakeCompleted(negotiatedProtocol: self.linkProtocol.rawValue))
         if self.greeting.readableBytes > 0 { context.fireChannelRead(self.wrapInboundOut(self.greeting)) }
     }
 

@@ -42,8 +42,6 @@ final class Simulation: @unchecked Sendable {
     private(set) var now = NIODeadline.uptimeNanoseconds(1_000_000_000)
     /// The loop whose task runs.
     private(set) var current: SimulatedLoop?
-    /// Seconds by which the time of day is ahead of what it should be.
-    var clockError: Int64 = 0
     private var queue: [Entry] = []
     private var order: UInt64 = 0
     private(set) var taskCount = 0
@@ -56,12 +54,6 @@ final class Simulation: @unchecked Sendable {
     static let startOfTime: UInt64 = 1_800_000_000
 
     init(keepsLines: Bool = false) { self.keepsLines = keepsLines }
-
-    /// The time of day in Unix seconds, as every node of the network sees it.
-    var unixTime: UInt64 {
-        let passed = Int64(self.now.uptimeNanoseconds / 1_000_000_000) + self.clockError
-        return UInt64(clamping: Int64(Self.startOfTime) + passed)
-    }
 
     /// Put a fact on record.
     func log(_ line: @autoclosure () -> String) {
@@ -124,7 +116,9 @@ final class Simulation: @unchecked Sendable {
 }
 
 /// An event loop of a ``Simulation``. It can stand still, as a stopped process does, and die.
-final class SimulatedLoop: EventLoop, @unchecked Sendable {
+///
+/// Tasks that prefer it run on it, and so in virtual time and in an order that is the same in each run.
+final class SimulatedLoop: EventLoop, TaskExecutor, @unchecked Sendable {
     // @unchecked: as the simulation.
 
     enum State { case running, frozen, dead }
@@ -173,6 +167,26 @@ final class SimulatedLoop: EventLoop, @unchecked Sendable {
 
     func execute(_ task: @escaping @Sendable () -> Void) {
         self.simulation.schedule(on: self, at: self.simulation.now, task)
+    }
+
+    func enqueue(_ job: consuming ExecutorJob) {
+        let job = UnownedJob(job)
+        self.execute { job.runSynchronously(on: self.asUnownedTaskExecutor()) }
+    }
+
+    /// Let the task that calls wait; throws `CancellationError` when it is cancelled.
+    func sleep(for time: TimeAmount) async throws {
+        try Task.checkCancellation()
+        let timer = self.scheduleTask(in: time) {}
+        do {
+            try await withTaskCancellationHandler {
+                try await timer.futureResult.get()
+            } onCancel: {
+                timer.cancel()
+            }
+        } catch {
+            throw CancellationError()
+        }
     }
 
     func submit<T>(_ task: @escaping @Sendable () throws -> T) -> EventLoopFuture<T> {

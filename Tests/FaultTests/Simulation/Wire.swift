@@ -5,7 +5,7 @@ import NIOCore
 final class Wire: @unchecked Sendable {
     // @unchecked: as the simulation.
 
-    enum Kind { case link, application, destination }
+    enum Kind { case link, application, destination, directory, pair }
 
     let kind: Kind
     let name: String

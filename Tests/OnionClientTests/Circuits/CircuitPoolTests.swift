@@ -190,6 +190,60 @@ struct CircuitPoolTests {
         #expect(self.ask(&pool, "a", at: self.start) == nil)
     }
 
+    @Test("builds so many circuits at once and no more; what is over makes room")
+    func concurrentBuilds() throws {
+        var pool = self.makePool {
+            $0.limits.cleanCircuitCount = 0
+            $0.limits.concurrentBuildCount = 2
+        }
+        for user in ["a", "b", "c"] { _ = self.ask(&pool, user, at: self.start) }
+        _ = self.settle(&pool, self.start, exit: self.exit, opens: false)
+        #expect(pool.circuitKeys.count == 2)
+        pool.circuitOpened(try #require(pool.circuitKeys.first), now: self.start)
+        _ = self.settle(&pool, self.start, exit: self.exit, opens: false)
+        #expect(pool.circuitKeys.count == 3)
+    }
+
+    @Test("has so many circuits and no more: the one that has been idle longest makes way for one that is asked for")
+    func circuitCount() throws {
+        var pool = self.makePool {
+            $0.limits.cleanCircuitCount = 0
+            $0.limits.circuitCount = 2
+        }
+        var circuits: [CircuitPool.CircuitKey] = []
+        for (seconds, user) in ["a", "b"].enumerated() {
+            let now = self.start + .seconds(Int64(seconds))
+            _ = self.ask(&pool, user, at: now)
+            circuits += self.attached(self.settle(&pool, now, exit: self.exit))
+        }
+        let later = self.start + .seconds(2)
+        // Both are in use.
+        _ = self.ask(&pool, "c", at: later)
+        #expect(self.settle(&pool, later, exit: self.exit).isEmpty)
+        #expect(pool.circuitKeys == circuits)
+        for (milliseconds, circuit) in circuits.enumerated() {
+            pool.streamClosed(on: circuit, now: later + .milliseconds(Int64(milliseconds)))
+        }
+        let actions = self.settle(&pool, later + .seconds(1), exit: self.exit)
+        #expect(actions.first == .close(circuits[0]) && self.attached(actions).count == 1)
+        #expect(pool.circuitKeys.count == 2 && pool.circuitKeys.first == circuits[1])
+    }
+
+    @Test("a circuit carries so many streams in its life and no more")
+    func carriedStreams() {
+        var pool = self.makePool {
+            $0.limits.cleanCircuitCount = 0
+            $0.limits.carriedStreamsPerCircuit = 2
+        }
+        var circuits: [CircuitPool.CircuitKey] = []
+        for _ in 0..<3 {
+            _ = self.ask(&pool, "a", at: self.start)
+            circuits += self.attached(self.settle(&pool, self.start, exit: self.exit))
+        }
+        #expect(circuits.count == 3)
+        #expect(circuits[0] == circuits[1] && circuits[1] != circuits[2])
+    }
+
     @Test("an impossible wish fails the requests that have it, and no others")
     func impossible() throws {
         var pool = self.makePool { $0.limits.cleanCircuitCount = 0 }

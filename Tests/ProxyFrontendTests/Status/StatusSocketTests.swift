@@ -2,6 +2,7 @@ import Foundation
 import Logging
 import NIOConcurrencyHelpers
 import NIOCore
+import NIOEmbedded
 import NIOPosix
 import OnionAddress
 import OnionCells
@@ -146,6 +147,62 @@ struct StatusSocketTests {
         #expect(plain.failure == .init(step: "tls", text: "The server does not speak TLS on that port."))
         let other = try await self.trace("http://a.test/") { _ in .success(self.stream(answering: "SSH-2.0-x\r\n")) }
         #expect(other.failure?.step == "request" && other.firstByteSeconds != nil)
+    }
+
+    @Test(
+        "one question more than there may be at once is closed; when one is over, there is room",
+        .timeLimit(.minutes(1)))
+    func connections() async throws {
+        let told = MultiThreadedEventLoopGroup.singleton.next().makePromise(of: Void.self)
+        told.succeed()
+        let status = ProxyStatus(client: ClientStatus(progress: ClientProgress(percent: 100, text: "open")))
+        try await self.withDirectory { directory in
+            let running = Task { try await self.server(directory, status, newIdentity: told).run() }
+            _ = try await self.ask(directory)
+            let path = try StatusSocket.path(stateDirectory: directory)
+            func connect() async throws -> any Channel {
+                try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+                    .connect(unixDomainSocketPath: path).get()
+            }
+            // They are there and ask nothing.
+            var silent: [any Channel] = []
+            for _ in 0..<StatusServer.connectionCount { silent.append(try await connect()) }
+            try await connect().closeFuture.get()
+            #expect(silent.count { $0.isActive } == StatusServer.connectionCount)
+            try await silent.removeLast().close().get()
+            var answer: ProxyStatus?
+            // The server hears a moment later that there is room.
+            while answer == nil { answer = try? await StatusQuery.ask(stateDirectory: directory).status }
+            #expect(answer == status)
+            for channel in silent { try? await channel.close().get() }
+            running.cancel()
+            try await running.value
+        }
+    }
+
+    @Test("takes a question so long and no longer, and one line of so many bytes and no more") func patience() throws {
+        let loop = EmbeddedEventLoop()
+        func connection() throws -> EmbeddedChannel {
+            let never = StatusServices(
+                status: { loop.makePromise(of: ProxyStatus.self).futureResult }, newIdentity: {},
+                trace: { _ in loop.makePromise(of: TracedStream.self).futureResult })
+            let channel = EmbeddedChannel(handler: StatusServerHandler(services: never), loop: loop)
+            try channel.connect(to: SocketAddress(unixDomainSocketPath: "/x")).wait()
+            return channel
+        }
+        let silent = try connection()
+        loop.advanceTime(by: StatusServerHandler.patience - .nanoseconds(1))
+        #expect(silent.isActive)
+        loop.advanceTime(by: .nanoseconds(1))
+        #expect(!silent.isActive)
+
+        let long = try connection()
+        let limit = StatusSocket.maximumCommandByteCount
+        try long.writeInbound(ByteBuffer(repeating: UInt8(ascii: "x"), count: limit))
+        #expect(long.isActive)
+        try long.writeInbound(ByteBuffer(string: "x"))
+        #expect(!long.isActive)
+        for channel in [silent, long] { _ = try? channel.finish(acceptAlreadyClosed: true) }
     }
 
     @Test("says that no proxy runs, and that a path is too long")

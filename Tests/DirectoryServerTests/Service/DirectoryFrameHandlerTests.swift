@@ -1,0 +1,55 @@
+import NIOCore
+import NIOEmbedded
+import OnionDirectory
+import Testing
+
+@testable import DirectoryServer
+@testable import OnionLink
+
+@Suite("Directory frame handler")
+struct DirectoryFrameHandlerTests {
+    private static func connection() throws -> EmbeddedChannel {
+        let channel = EmbeddedChannel()
+        try channel.pipeline.syncOperations.addHandler(
+            DirectoryFrameHandler(
+                peer: PeerKey(), answers: AnswerBudget(limit: 1 << 20, metrics: ServerMetrics())))
+        try channel.connect(to: SocketAddress(ipAddress: "127.0.0.1", port: 9030)).wait()
+        return channel
+    }
+
+    private static func request() throws -> ByteBuffer {
+        var frame = ByteBuffer()
+        try DirectoryMessage.getConsensus(haveRevision: 1).write(to: &frame)
+        return frame
+    }
+
+    @Test("waits for the first message so long and no longer, whatever single bytes come") func first() throws {
+        let channel = try Self.connection()
+        var frame = try Self.request()
+        let limit = DirectoryFrameHandler.firstMessageTimeLimit
+        for _ in 0..<frame.readableBytes - 1 {
+            let byte = frame.readSlice(length: 1)
+            try channel.writeInbound(try #require(byte))
+            channel.embeddedEventLoop.advanceTime(by: .nanoseconds(limit.nanoseconds / 100))
+        }
+        let passed = channel.embeddedEventLoop.now - .uptimeNanoseconds(0)
+        channel.embeddedEventLoop.advanceTime(by: limit - passed - .nanoseconds(1))
+        #expect(channel.isActive)
+        channel.embeddedEventLoop.advanceTime(by: .nanoseconds(1))
+        #expect(!channel.isActive)
+        _ = try? channel.finish(acceptAlreadyClosed: true)
+    }
+
+    @Test("between two messages may lie so much time and no more; each whole one begins it anew") func idle() throws {
+        let channel = try Self.connection()
+        let limit = DirectoryFrameHandler.idleTimeLimit
+        for _ in 0..<3 {
+            try channel.writeInbound(try Self.request())
+            channel.embeddedEventLoop.advanceTime(by: limit - .nanoseconds(1))
+            #expect(channel.isActive)
+        }
+        channel.embeddedEventLoop.advanceTime(by: .nanoseconds(1))
+        #expect(!channel.isActive)
+        _ = try? channel.finish(acceptAlreadyClosed: true)
+    }
+}
