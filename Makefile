@@ -3,6 +3,7 @@
 # make test-programs    real programs and raw sockets through a network on this machine
 # make check    all tests under the thread and the address sanitizer
 # make fuzz     feed every decoder and state machine 100,000 inputs
+# make mutants  take each check away, and see that a test fails
 # make timing   look for secrets in the time that code takes
 # make bench    compare speed with C Tor and an ssh chain, on this machine
 # make install  put the programs into PREFIX/bin (default /usr/local), and what systemd needs to run them
@@ -25,7 +26,7 @@ CHECKED := --explicit-target-dependency-import-check error
 PYTHON := .build/python/bin/python3
 SOURCES := Package.swift Sources Tests Benchmarks/Package.swift Benchmarks/Sources
 
-.PHONY: demo build test test-swift test-end-to-end test-full test-programs bench bench-parts check timing fuzz format lint docs install install-programs install-units packages test-packages clean
+.PHONY: demo build test test-swift test-end-to-end test-full test-programs bench bench-parts check mutants timing fuzz format lint docs install install-programs install-units packages test-packages clean
 
 demo: build
 	@exec .build/release/thor-testnet
@@ -84,6 +85,10 @@ $(PYTHON):
 # sanitizer as well.
 check: packages
 	Tests/Sanitizers/run.sh
+
+# A build of its own, and an hour or more of tests: MUTANTS="--only OnionCells" for a part. One that was stopped goes on.
+mutants: packages
+	python3 Tests/Mutants/run.py $(MUTANTS)
 
 # dudect's method on the layer cipher, comparisons and the circuit handshake, some three minutes. Wants a quiet machine.
 timing: packages

@@ -19,7 +19,7 @@ extension Endpoint: CustomStringConvertible, LosslessStringConvertible {
         var host = characters[..<colon]
         let isBracketed = host.first == UInt8(ascii: "[")
         if isBracketed {
-            guard host.count > 2, host.last == UInt8(ascii: "]") else { return nil }
+            guard host.last == UInt8(ascii: "]") else { return nil }
             host = host.dropFirst().dropLast()
         }
         guard let address = IPAddress(String(decoding: host, as: UTF8.self)), address.isIPv4 != isBracketed else {

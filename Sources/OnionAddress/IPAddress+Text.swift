@@ -72,11 +72,10 @@ extension IPAddress: CustomStringConvertible, LosslessStringConvertible {
             rest = rest.dropFirst(2)
         }
         while !rest.isEmpty {
-            guard groups.count < 8 else { return nil }
             let group = rest.prefix { $0 != colon }
             let after = rest[group.endIndex...]
             if after.isEmpty, group.contains(UInt8(ascii: ".")) {
-                guard groups.count <= 6, let value = parseIPv4(group) else { return nil }
+                guard let value = parseIPv4(group) else { return nil }
                 groups.append(UInt16(truncatingIfNeeded: value >> 16))
                 groups.append(UInt16(truncatingIfNeeded: value))
                 break

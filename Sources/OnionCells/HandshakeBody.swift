@@ -22,7 +22,7 @@ public enum HandshakeBody {
         of body: RawSpan, byteCount: ([UInt8]) throws(HandshakeError) -> Int
     ) throws(CellError) -> [UInt8] {
         let bytes = body.withUnsafeBytes { [UInt8]($0) }
-        guard let count = try? byteCount(bytes), count <= bytes.count else { throw .invalidField(.handshake) }
+        guard let count = try? byteCount(bytes) else { throw .invalidField(.handshake) }
         guard bytes[count...].allSatisfy({ $0 == 0 }) else { throw .unusedBytesNotZero }
         return [UInt8](bytes[..<count])
     }

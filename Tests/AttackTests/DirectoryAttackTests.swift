@@ -7,6 +7,7 @@ import NIOCore
 import NIOPosix
 import OnionAddress
 import OnionClient
+import OnionCrypto
 import OnionDirectory
 import Testing
 
@@ -17,6 +18,55 @@ struct DirectoryAttackTests {
         try await AttackedNetwork.run(parameters: AttackedParameters.all) { network in
             try await network.play(try AttackCatalogue.select(["directory"]))
         }
+    }
+
+    @Test("a ticket for another's commitment, and an answer to another registration, are not taken")
+    func answersForOthers() async throws {
+        try await AttackedNetwork.run { network in
+            let key = network.directorySecret
+            let descriptor = try await network.target.honest()[0].descriptor
+            let directory = try await HostileDirectory(key: key) { message, _ in
+                switch message {
+                case .register:
+                    return [.message(.registered(sequence: descriptor.descriptor.sequence + 1, revision: 1))]
+                case .getTicket:
+                    let ticket = try? PathTicket.make(
+                        commitment: SecureRandom.bytes32(), salt: SecureRandom.bytes32(),
+                        expires: UInt64(Date().timeIntervalSince1970) + 86_400, signedBy: key)
+                    return ticket.map { [.message(.ticket($0.bytes))] } ?? [.close]
+                default: return [.close]
+                }
+            }
+            let dialler = try DirectoryDialler(directoryKey: key.publicKey, credentials: nil)
+            func connect() async throws -> DirectoryConnection {
+                try await dialler.connect(
+                    host: "127.0.0.1", port: directory.endpoint.port, on: MultiThreadedEventLoopGroup.singleton.next())
+            }
+            let registering = try await connect()
+            await #expect(throws: DirectoryConnectionError.unexpectedAnswer(.registered)) {
+                try await registering.register(descriptor)
+            }
+            let asking = try await connect()
+            let commitment = SecureRandom.bytes32()
+            await #expect(throws: DirectoryConnectionError.self) { try await asking.ticket(commitment: commitment) }
+            await directory.stop()
+        }
+    }
+
+    @Test("a Hello that the directory signed for its own connection is not believed on another's")
+    func replayedHello() async throws {
+        let key = Ed25519PrivateKey()
+        let hello = try DirectoryHello.make(
+            linkKey: Ed25519PrivateKey().publicKey, expires: UInt64(Date().timeIntervalSince1970) + 3600, signedBy: key)
+        let directory = try await HostileDirectory(key: key, greeting: .replies([.message(.hello(hello.bytes))])) {
+            _, _ in []
+        }
+        let dialler = try DirectoryDialler(directoryKey: key.publicKey, credentials: nil)
+        _ = await #expect(throws: DirectoryConnectionError.wrongDirectoryKey) {
+            try await dialler.connect(
+                host: "127.0.0.1", port: directory.endpoint.port, on: MultiThreadedEventLoopGroup.singleton.next())
+        }
+        await directory.stop()
     }
 
     @Test("a client that starts with an expired consensus takes none that is older")

@@ -13,14 +13,15 @@ struct FloodTests {
     @Test("refused Creates whose answers are not read cost a router one link, and stall nobody")
     func unreadRefusals() async throws {
         var parameters = NetworkParameters.testNetwork
-        try parameters.set(.linkQueueLimit, to: 1 << 20)
+        // The queue's limit in bytes is farther than what is sent: only that of refusals can close the link.
+        try parameters.set(.circuitsPerClientLink, to: 256)
         try await AttackedNetwork.run(parameters: parameters) { network in
             let router = try await network.target.honest()[0]
             // One for each event loop, whichever it is.
             for _ in 0..<4 {
                 let link = try await HostileLink.dial(router, manners: .init(reads: false))
                 var id: UInt32 = 1
-                for _ in 0..<600 where !link.isClosed {
+                for _ in 0..<300 where !link.isClosed {
                     var bytes: [UInt8] = []
                     // Ids of the router's own half are refused, each with a Destroy.
                     for _ in 0..<64 {
@@ -70,6 +71,13 @@ struct FloodTests {
                     }
                 }
                 #expect(connected == 4 && refused == 4)
+                // A look-up is a stream too.
+                var question = ByteBuffer()
+                Resolve.name(of: .v4(0x7f00_0001)).write(to: &question)
+                var refusal = ByteBuffer()
+                Resolved.failed(.resourceLimit).write(to: &refusal)
+                circuit.send([.init(.resolve, 9, Array(buffer: question))])
+                #expect(await circuit.next() == .message(hop: 2, .init(.resolved, 9, Array(buffer: refusal))))
             }
             await circuit.link.close()
         }
@@ -110,6 +118,78 @@ struct FloodTests {
             await circuit.link.close()
         }
         try await silent.close().get()
+    }
+
+    @Test("streams that are begun and ended at once count until their connections are made")
+    func connecting() async throws {
+        var parameters = NetworkParameters.testNetwork
+        try parameters.set(.streamsPerCircuit, to: 4)
+        try await AttackedNetwork.run(parameters: parameters) { network in
+            let circuit = try await HostileCircuit.build(try await network.target.honest())
+            try await LoopbackServer.counting { port, _ in
+                // In one cell, so that no connection is made before the last is asked for.
+                let ended = (1...4).flatMap { stream in
+                    [.begin(stream, port: port), .init(.end, stream, [EndReason.reset.rawValue])]
+                        as [HostileCircuit.Message]
+                }
+                circuit.send(ended + [.begin(5, port: port)])
+                #expect(await circuit.next() == .message(hop: 2, .init(.end, 5, [EndReason.resourceLimit.rawValue])))
+            }
+            await circuit.link.close()
+        }
+    }
+
+    @Test("streams beyond what the exit may have in all are refused, whichever circuits they are on")
+    func streamsTotal() async throws {
+        var parameters = NetworkParameters.testNetwork
+        try parameters.set(.streamsTotal, to: 3)
+        try await AttackedNetwork.run(parameters: parameters) { network in
+            let path = try await network.target.honest()
+            try await LoopbackServer.counting { port, _ in
+                var circuits: [HostileCircuit] = []
+                for _ in 0..<4 {
+                    let circuit = try await HostileCircuit.build(path)
+                    circuits.append(circuit)
+                    circuit.send([.begin(1, port: port)])
+                    guard case .message(2, let answer) = await circuit.next() else {
+                        Issue.record("no answer")
+                        return
+                    }
+                    let expected: RelayCommand = circuits.count <= 3 ? .connected : .end
+                    #expect(answer.command == expected.rawValue)
+                    if expected == .end { #expect(answer.data == [EndReason.resourceLimit.rawValue]) }
+                }
+                for circuit in circuits { await circuit.link.close() }
+            }
+        }
+    }
+
+    @Test("circuits beyond a link's limit are refused, a client's own and those that go on over a router's link")
+    func circuitsPerLink() async throws {
+        var parameters = NetworkParameters.testNetwork
+        try parameters.set(.circuitsPerClientLink, to: 5)
+        try parameters.set(.circuitsPerRouterLink, to: 4)
+        try await AttackedNetwork.run(parameters: parameters) { network in
+            let path = Array(try await network.target.honest().prefix(2))
+            let link = try await HostileLink.dial(path[0])
+            var circuits: [HostileCircuit] = []
+            for id in 1...5 as ClosedRange<UInt32> {
+                circuits.append(try await HostileCircuit.build([path[0]], on: link, id: 0x8000_0000 + id))
+            }
+            link.send(0x8000_0006, CellCommand.create.rawValue, Self.create(path[0]).create)
+            let refusal = await link.next(of: 0x8000_0006)
+            #expect(refusal?[4...5] == [CellCommand.destroy.rawValue, DestroyReason.resourceLimit.rawValue])
+            for circuit in circuits.dropLast() { try await circuit.extend(to: path[1]) }
+            let last = try #require(circuits.last)
+            last.send(
+                [.init(.extend, 0, path[1].identity.rawBytes + Self.create(path[1]).create)], command: .relayEarly)
+            #expect(await last.next() == .message(hop: 0, .init(.truncated, 0, [DestroyReason.connectFailed.rawValue])))
+            await link.close()
+        }
+    }
+
+    private static func create(_ router: ConsensusRouter) -> CircuitHandshake.Client {
+        CircuitHandshake.Client(identity: router.identity, onionKey: router.onionKey)
     }
 
     @Test("a thousand connections of random bytes and two hundred silent ones leave the ports as they were")

@@ -118,6 +118,28 @@ struct OnionStreamTests {
         #expect(circuit.client.failures == [.messageAfterEnd(.resolved)])
     }
 
+    @Test("a look-up is not connected, and a stream is not answered like a look-up", arguments: [true, false])
+    func otherAnswer(isLookup: Bool) throws {
+        let circuit = try TestCircuit()
+        var data = ByteBuffer()
+        Resolve.addresses(of: "example.org").write(to: &data)
+        if !isLookup {
+            data.clear()
+            Begin(target: .host("example.org", port: 80)).write(to: &data)
+        }
+        let stream = try #require(circuit.clientEndpoint.open(isLookup ? .resolve : .begin, data: data))
+        circuit.settle()
+        var answer = ByteBuffer()
+        if isLookup {
+            Connected(address: .v4(1), ttlSeconds: 5).write(to: &answer)
+        } else {
+            Resolved.answers([.init(.address(.v4(1)), ttlSeconds: 5)]).write(to: &answer)
+        }
+        let command: RelayCommand = isLookup ? .connected : .resolved
+        circuit.forgeBackward([(command, stream.id, Array(buffer: answer))])
+        #expect(circuit.client.failures == [.messageNotAllowed(command)])
+    }
+
     @Test("the answer to a look-up that was given up is dropped")
     func lookupGivenUp() throws {
         let circuit = try TestCircuit()

@@ -214,7 +214,7 @@ package struct Registry: Sendable {
         }
         let known = self.pending[router.identity]?.probe.descriptor ?? self.entries[router.identity]?.descriptor
         if let known, router.sequence < known.descriptor.sequence { return .older }
-        guard !router.addresses.isEmpty, router.addresses.allSatisfy({ self.limits.allowsAddress($0.address) }) else {
+        guard router.addresses.allSatisfy({ self.limits.allowsAddress($0.address) }) else {
             return .unusableAddress
         }
         let newcomers = self.pending.keys.count { self.entries[$0] == nil }

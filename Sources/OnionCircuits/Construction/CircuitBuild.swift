@@ -116,7 +116,7 @@ public struct CircuitBuild<Hop: Equatable & Sendable>: Sendable {
     public mutating func extendedReceived(from hop: Int) throws(CircuitError) -> Action {
         switch self.state {
         case .waiting(let awaited):
-            guard awaited > 0, hop == awaited - 1 else { throw .replyNotDue }
+            guard hop == awaited - 1 else { throw .replyNotDue }
             self.state = .verifying(hop: awaited)
             return .verifyHandshake(hop: awaited)
         case .idle, .verifying, .ready: throw .replyNotDue

@@ -1,5 +1,8 @@
 import NIOCore
 import NIOEmbedded
+import NIOTLS
+import OnionAddress
+import OnionCells
 import OnionCrypto
 import OnionDirectory
 import Testing
@@ -34,6 +37,51 @@ struct ProbeHandlerTests {
         channel.close(promise: nil)
         channel.embeddedEventLoop.run()
         #expect(try outcome.wait() == .handshakeFailed)
+        _ = try channel.finish(acceptAlreadyClosed: true)
+    }
+
+    /// What a router may do wrong behind TLS.
+    enum Fault: CaseIterable, Sendable {
+        case none, netInfoOnACircuit, otherCircuit, otherIdentity, otherOnionKey, changedAnswer, bytesBehindAnswer
+    }
+
+    @Test(
+        "only who proves the keys of the descriptor, on the probe's own circuit, is reached", arguments: Fault.allCases)
+    func proof(_ fault: Fault) throws {
+        let identity = Ed25519PrivateKey().publicKey
+        let onionKey = X25519PrivateKey()
+        let channel = EmbeddedChannel()
+        let outcome = channel.eventLoop.makePromise(of: ProbeOutcome.self)
+        let named = fault == .otherIdentity ? Ed25519PrivateKey().publicKey : identity
+        let asked = fault == .otherOnionKey ? X25519PrivateKey() : onionKey
+        let client = CircuitHandshake.Client(identity: named, onionKey: asked.publicKey)
+        try channel.pipeline.syncOperations.addHandler(ProbeHandler(handshake: client, outcome: outcome))
+        try channel.connect(to: SocketAddress(ipAddress: "127.0.0.1", port: 1)).wait()
+        channel.pipeline.fireUserInboundEventTriggered(TLSUserEvent.handshakeCompleted(negotiatedProtocol: nil))
+        #expect(try channel.readOutbound(as: ByteBuffer.self)?.readableBytes == Cell.byteCount)
+
+        func answer(_ command: CellCommand, _ circuit: UInt32, _ body: [UInt8]) throws {
+            var cell = ByteBuffer()
+            cell.writeMultipleIntegers(circuit, command.rawValue)
+            cell.writeBytes(body)
+            cell.writeRepeatingByte(0, count: Cell.byteCount - cell.readableBytes)
+            try channel.writeInbound(cell)
+        }
+        var netInfo = ByteBuffer()
+        NetInfo(unixTime: 1, observedAddress: .v4(0x7f00_0001)).write(to: &netInfo)
+        try answer(.netInfo, fault == .netInfoOnACircuit ? 1 : 0, Array(buffer: netInfo))
+
+        // The circuit's id is what the probe's Create begins with. What was sent to another is answered as it was asked.
+        let create = try channel.readOutbound(as: ByteBuffer.self)
+        let circuit = create?.getInteger(at: 0, as: UInt32.self) ?? 0
+        let honest = CircuitHandshake.Client(identity: identity, onionKey: onionKey.publicKey)
+        let isFor = fault == .otherIdentity || fault == .otherOnionKey
+        let server = CircuitHandshake.Server(identity: identity, onionKeys: [onionKey])
+        var created = try server.respond(to: isFor ? honest.create : client.create).created
+        if fault == .changedAnswer { created[created.count - 1] ^= 1 }
+        if fault == .bytesBehindAnswer { created.append(1) }
+        try answer(.created, fault == .otherCircuit ? circuit ^ 1 : circuit, created)
+        #expect(try outcome.futureResult.wait() == (fault == .none ? .completed : .handshakeFailed))
         _ = try channel.finish(acceptAlreadyClosed: true)
     }
 }

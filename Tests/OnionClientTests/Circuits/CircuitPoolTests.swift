@@ -148,6 +148,53 @@ struct CircuitPoolTests {
         #expect(Set(circuits).count == 2)
     }
 
+    @Test("a circuit that has carried its share of streams takes no more")
+    func wornOut() throws {
+        var pool = self.makePool { $0.limits.carriedStreamsPerCircuit = 2 }
+        var circuits: [CircuitPool.CircuitKey] = []
+        for second in 0..<3 as Range<Int64> {
+            let now = self.start + .seconds(second)
+            _ = self.ask(&pool, "a", at: now)
+            circuits.append(try #require(self.attached(self.settle(&pool, now, exit: self.exit)).first))
+            pool.streamClosed(on: try #require(circuits.last), now: now)
+        }
+        #expect(circuits[0] == circuits[1] && circuits[1] != circuits[2])
+    }
+
+    @Test("a circuit that nobody has used goes when it is old, and not before")
+    func unused() {
+        var pool = self.makePool()
+        _ = self.settle(&pool, self.start, exit: self.exit)
+        let clean = pool.circuitKeys
+        let old = self.start + pool.rules.limits.unusedCircuitAge
+        _ = self.settle(&pool, old - .nanoseconds(1), exit: self.exit)
+        #expect(pool.circuitKeys == clean)
+        _ = self.settle(&pool, old, exit: self.exit)
+        #expect(Set(pool.circuitKeys).isDisjoint(with: clean))
+    }
+
+    @Test("the limit of circuits holds: idle ones make way for whoever waits, and used ones do not")
+    func circuitLimit() {
+        var pool = self.makePool { $0.limits.circuitCount = 3 }
+        _ = self.settle(&pool, self.start, exit: self.exit)
+        var used: Set<CircuitPool.CircuitKey> = []
+        for user in 0..<5 {
+            _ = self.ask(&pool, "\(user)", at: self.start)
+            used.formUnion(self.attached(self.settle(&pool, self.start, exit: self.exit)))
+            #expect(pool.circuitKeys.count <= 3)
+        }
+        #expect(used.count == 3 && used == Set(pool.circuitKeys))
+        #expect(pool.waitingRequestCount == 2)
+        // A used one whose streams have ended makes way for a request, and not for one that is built ahead.
+        for circuit in used { pool.streamClosed(on: circuit, now: self.start) }
+        _ = self.settle(&pool, self.start, exit: self.exit)
+        #expect(pool.waitingRequestCount == 0)
+        for circuit in pool.circuitKeys { pool.streamClosed(on: circuit, now: self.start) }
+        let before = pool.circuitKeys
+        #expect(self.settle(&pool, self.start, exit: self.exit).isEmpty)
+        #expect(pool.circuitKeys == before)
+    }
+
     @Test("a build that is slow gets a competitor, and whoever is first serves")
     func slowBuild() throws {
         var pool = self.makePool { $0.limits.cleanCircuitCount = 0 }

@@ -172,6 +172,27 @@ struct ClientCoreTests {
         }
     }
 
+    @Test("an Extended that is not alone in its cell ends the circuit", arguments: [true, false])
+    func extendedNotAlone(before: Bool) async throws {
+        try await withClient { client in
+            try await client.untilReady()
+            // The circuits that there are go, and others are built.
+            let old = try await client.onLoop { core, network in
+                network.withExtended = before ? ([.drop], []) : ([], [.drop])
+                core.newIdentity()
+                return (complete: network.completeCount, destroyed: network.destroyedCount, open: network.circuitCount)
+            }
+            var (completeCount, destroyedCount) = (0, 0)
+            for _ in 0..<500 where completeCount == 0 && destroyedCount <= old.open {
+                try await Task.sleep(for: .milliseconds(10))
+                (completeCount, destroyedCount) = try await client.onLoop { _, network in
+                    (network.completeCount - old.complete, network.destroyedCount - old.destroyed)
+                }
+            }
+            #expect(completeCount == 0 && destroyedCount > old.open)
+        }
+    }
+
     @Test("a port that no exit allows fails at once")
     func noExit() async throws {
         try await withClient { client in

@@ -94,6 +94,14 @@ struct GuardSampleTests {
         #expect(GuardSampleFile(stateDirectory: "/nowhere", directoryKey: someKey()).parse(text) == nil)
         #expect(file.parse(text + "guard x 1 2\n") == nil)
         #expect(file.parse(text + text) == nil)
+        let member = text.split(separator: "\n")[2]
+        #expect(file.parse(text + member) == nil)
+        let head = text.split(separator: "\n").prefix(2).joined(separator: "\n")
+        func members(_ count: Int) -> String {
+            head + (0..<count).map { _ in "\nguard \(someKey().base64URL) 1 0" }.joined()
+        }
+        #expect(file.parse(members(GuardSampleFile.memberLimit)) != nil)
+        #expect(file.parse(members(GuardSampleFile.memberLimit + 1)) == nil)
         #expect(file.parse("") == nil)
     }
 }

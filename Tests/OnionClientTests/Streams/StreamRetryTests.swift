@@ -59,6 +59,11 @@ struct StreamRetryTests {
         #expect(!TLSClientHello.isBeginning(of: self.hello + [0]))
         #expect(!TLSClientHello.isBeginning(of: [23] + self.hello.dropFirst()))
         #expect(!TLSClientHello.isBeginning(of: self.hello.prefix(5)))
+        // Another version of the record, a handshake message that is no ClientHello, a record larger than TLS allows.
+        #expect(!TLSClientHello.isBeginning(of: [22, 2] + self.hello.dropFirst(2)))
+        #expect(!TLSClientHello.isBeginning(of: self.hello.prefix(5) + [2] + self.hello.dropFirst(6)))
+        #expect(TLSClientHello.isBeginning(of: [22, 3, 1, 0x40, 0, 1]))
+        #expect(!TLSClientHello.isBeginning(of: [22, 3, 1, 0x40, 1, 1]))
         #expect(!TLSClientHello.isBeginning(of: []))
     }
 }

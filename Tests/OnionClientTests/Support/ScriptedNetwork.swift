@@ -22,6 +22,11 @@ final class ScriptedNetwork: LinkOwner {
     var begins: [String: Int] = [:]
     /// Creates that are left without an answer.
     var ignoresCreates = false
+    /// Messages that go with an Extended, before and behind it.
+    var withExtended: (before: [RelayCommand], behind: [RelayCommand]) = ([], [])
+    /// Circuits that have got their third hop, and those that the client has destroyed.
+    fileprivate(set) var completeCount = 0
+    private(set) var destroyedCount = 0
     let padding = PaddingSourceBox()
 
     init(routers: [TestRouter]) {
@@ -66,7 +71,9 @@ final class ScriptedNetwork: LinkOwner {
             case .relay, .relayEarly:
                 var body = cell._mutatingExtracting(Cell.headerByteCount..<Cell.byteCount)
                 self.circuits[on]?[header.circuitID]?.received(command: header.rawCommand, &body)
-            case .destroy: self.circuits[on]?[header.circuitID] = nil
+            case .destroy:
+                self.destroyedCount += 1
+                self.circuits[on]?[header.circuitID] = nil
             default: break
             }
         }
@@ -115,12 +122,20 @@ final class ScriptedCircuit: CircuitEndpointOwner {
         else { return self.network.destroy(self) }
         _ = self.send(from: hop) { payload in
             var writer = RelayMessageWriter(leavesUnguessableTail: false)
+            let (before, behind) = self.network.withExtended
+            for command in before {
+                writer.append(command, streamID: .circuit, data: [UInt8]().span.bytes, into: &payload)
+            }
             writer.append(.extended, streamID: .circuit, data: created.span.bytes, into: &payload)
+            for command in behind {
+                writer.append(command, streamID: .circuit, data: [UInt8]().span.bytes, into: &payload)
+            }
             _ = writer.finish(&payload)
         }
         self.forward.append(keys.makeForward())
         self.backward.append(keys.makeBackward())
         guard self.forward.count == 3 else { return }
+        self.network.completeCount += 1
         self.endpoint = CircuitEndpoint(
             role: .exit, eventLoop: self.link.eventLoop, congestion: CongestionParameters.proposal324,
             limits: ClientCircuit.Settings(NetworkParameters()).streams, padding: self.network.padding, owner: self)

@@ -110,6 +110,13 @@ struct ConsensusTests {
         #expect(throws: DirectoryError.limitExceeded(.routers, have: 1_025, limit: 1_024)) {
             try self.read(self.body(count: 1_025, routers: []))
         }
+        // A descriptor's length is judged before its bytes are.
+        var long = self.body(count: 1, routers: [])
+        long.writeInteger(UInt16(DirectoryLimits.descriptorByteCount + 1))
+        let limit = DirectoryLimits.descriptorByteCount
+        #expect(throws: DirectoryError.limitExceeded(.descriptor, have: limit + 1, limit: limit)) {
+            try self.read(long)
+        }
         var version = self.body(count: 0, routers: [])
         version.setInteger(UInt8(9), at: 0)
         #expect(throws: DirectoryError.unsupportedVersion(9)) { try self.read(version) }

@@ -47,6 +47,19 @@ struct ExitGateTests {
         #expect(!gate.allows(Endpoint(address: address, port: 0), in: view))
     }
 
+    @Test(
+        "closes the addresses that mean this machine to its kernel, whatever the rules say",
+        arguments: ["0.0.0.0", "::"])
+    func unspecified(address: String) throws {
+        let address = try #require(IPAddress(address))
+        let gate = ExitGate(policy: try ExitPolicy(parsing: ["accept 0.0.0.0:*", "accept [::]:*"]), ownAddresses: [])
+        for allowLoopback in [false, true] {
+            let view = try TestNetwork.view(allowLoopback: allowLoopback)
+            #expect(gate.policy.allows(Endpoint(address: address, port: 80)))
+            #expect(!gate.allows(Endpoint(address: address, port: 80), in: view))
+        }
+    }
+
     @Test("closes this machine's own addresses in every form, whatever the rules say")
     func ownAddresses() throws {
         let own = try #require(IPAddress("93.184.216.34"))
