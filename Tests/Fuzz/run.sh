@@ -44,10 +44,11 @@ export THOR_FUZZ_SANITIZERS=$sanitizers
 build=(swift build -c release --static-swift-stdlib --scratch-path ../../.build)
 bin=.build/c
 if [ "${targets[*]}" != "$c_target" ]; then
-    # The same versions, so that nothing is fetched anew.
+    # The same versions, so that nothing is fetched anew. It does not stay: in the package above it would be a test's.
     cp ../../Package.resolved . 2>/dev/null || true
     "${build[@]}"
     bin=$("${build[@]}" --show-bin-path)
+    rm -f Package.resolved
 fi
 
 # Swift's own clang, whose run-time libraries are there; as gnu11, as SwiftPM builds the cipher.
@@ -65,8 +66,10 @@ max_length() {
         FuzzCells | FuzzRelayMessages) echo 2100 ;;
         FuzzTicket) echo 160 ;;
         FuzzConsensus | FuzzDirectoryFrames) echo 3000 ;;
-        FuzzCipher* | FuzzCircuit | FuzzExitPolicy | FuzzLink | FuzzText) echo 512 ;;
-        FuzzCircuitRules | FuzzCongestion | FuzzRouter | FuzzScheduling | FuzzStreams | FuzzDirectoryServer) echo 256 ;;
+        FuzzCipher* | FuzzCircuit | FuzzExitPolicy | FuzzText) echo 512 ;;
+        FuzzCircuitRules | FuzzCongestion | FuzzScheduling | FuzzStreams | FuzzDirectoryServer) echo 256 ;;
+        # Each event is some cells of two kilobytes.
+        FuzzLink | FuzzRouter) echo 160 ;;
         FuzzFiles | FuzzHTTP) echo 800 ;;
         FuzzDescriptor) echo 1100 ;;
         *) echo 1536 ;;
