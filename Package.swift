@@ -314,7 +314,7 @@ let package = Package(
             dependencies: [
                 "DirectoryServer", "OnionAddress", "OnionCells", "OnionCircuits", "OnionClient", "OnionCrypto",
                 "OnionDirectory", "OnionLink", "OnionRouter", "OnionStreams", "ProxyFrontend", "ThorChat",
-                "ThorDaemon", nioCore, nioEmbedded, nioHTTP1, nioTLS,
+                "ThorDaemon", nioConcurrencyHelpers, nioCore, nioEmbedded, nioHTTP1, nioTLS,
             ],
             path: "Tests/Fuzz",
             exclude: [
@@ -344,3 +344,12 @@ let package = Package(
             swiftSettings: houseRules),
     ]
 )
+
+// For the programs in Tests/Fuzz, whose run.sh says with what sanitizers they are built: the coverage that guides the fuzzer must
+// be in our own modules too. In those of others, the larger part by far, it would only be in the way.
+if let sanitizers = Context.environment["THOR_FUZZ_SANITIZERS"] {
+    for target in package.targets where target.swiftSettings != nil {
+        target.swiftSettings?.append(
+            .unsafeFlags(["-sanitize=\(sanitizers)", "-enable-testing", "-assert-config", "Debug"]))
+    }
+}

@@ -13,19 +13,19 @@ package struct Arena: Sendable {
     package let user: HonestUser?
     /// Starts more daemons; nil where everything is in one process.
     package let daemons: DaemonStarter?
-    /// Of the bytes of a cell's body, each how-many-th is changed.
-    package let bodyStride: Int
+    /// Of the bits of a cell behind its tag, each how-many-th is changed.
+    package let payloadStride: Int
 
     package init(
         network: TargetNetwork, directorySecret: Ed25519PrivateKey, user: HonestUser? = nil,
-        daemons: DaemonStarter? = nil, bodyStride: Int = 1
+        daemons: DaemonStarter? = nil, payloadStride: Int = 1
     ) async throws {
         self.network = network
         self.routers = try await network.honest()
         self.directorySecret = directorySecret
         self.user = user
         self.daemons = daemons
-        self.bodyStride = bodyStride
+        self.payloadStride = payloadStride
     }
 
     func needDaemons() throws -> DaemonStarter {

@@ -73,10 +73,10 @@ struct ForgedConsensus {
     private let parameters: NetworkParameters
     private let now = UInt64(Date().timeIntervalSince1970)
 
-    init(_ arena: Arena) throws {
+    /// - Parameter parameters: as the network under attack has them, if not said.
+    init(_ arena: Arena, parameters: NetworkParameters = AttackedParameters.all) throws {
         self.key = arena.directorySecret
-        // As the network under attack has them.
-        self.parameters = AttackedParameters.all
+        self.parameters = parameters
     }
 
     /// Its revision is above all that the true directory will sign in the next days.

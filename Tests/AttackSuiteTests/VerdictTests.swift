@@ -71,17 +71,22 @@ struct VerdictTests {
         #expect(ProcessWatch(name: "none", processID: 1 << 30) == nil)
     }
 
-    @Test("every bit of header and tag is flipped, and one of each body byte")
+    @Test(
+        "every bit is flipped once; with a stride, every bit of header and tag, and every place in a byte behind them")
     func flips() {
-        let flips = CellAttacks.flips(bodyStride: 1)
-        #expect(flips.count == 21 * 8 + 2048 - 21)
-        #expect(flips.count(where: \.isOfID) == 32)
-        #expect(Set(flips.filter { $0.byte < 21 }.map { $0.byte * 256 + Int($0.mask) }).count == 168)
-        #expect(Set(flips.filter { $0.byte >= 21 }.map(\.byte)) == Set(21..<2048))
-        #expect(flips.allSatisfy { $0.mask.nonzeroBitCount == 1 })
-        var cell = [UInt8](repeating: 0, count: 2048)
-        for flip in flips { flip.apply(to: &cell) }
-        #expect(cell.prefix(21).allSatisfy { $0 == 0xff })
-        #expect(cell.dropFirst(21).allSatisfy { $0.nonzeroBitCount == 1 })
+        func changed(_ flips: [CellAttacks.Flip]) -> [UInt8] {
+            var cell = [UInt8](repeating: 0, count: 2048)
+            for flip in flips { flip.apply(to: &cell) }
+            return cell
+        }
+        let all = CellAttacks.flips(payloadStride: 1)
+        #expect(all.count == 16_384)
+        #expect(all.count(where: \.isOfID) == 32)
+        #expect(changed(all).allSatisfy { $0 == 0xff })
+
+        let some = CellAttacks.flips(payloadStride: 321)
+        #expect(some.count == 21 * 8 + (2048 - 21) * 8 / 321 + 1)
+        #expect(changed(some).prefix(21).allSatisfy { $0 == 0xff })
+        #expect(changed(some).dropFirst(21).reduce(0, |) == 0xff)
     }
 }

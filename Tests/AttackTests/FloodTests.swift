@@ -188,6 +188,28 @@ struct FloodTests {
         }
     }
 
+    @Test("a hop that has served a stream is not made an inner one")
+    func extendAfterStream() async throws {
+        try await AttackedNetwork.run { network in
+            let path = try await network.target.honest()
+            let circuit = try await HostileCircuit.build(Array(path.prefix(2)))
+            try await LoopbackServer.counting { port, _ in
+                circuit.send([.begin(1, port: port)])
+                guard case .message(1, let answer) = await circuit.next() else {
+                    Issue.record("no answer")
+                    return
+                }
+                #expect(answer.command == RelayCommand.connected.rawValue)
+                let create = Self.create(path[2]).create
+                circuit.send([.init(.extend, 0, path[2].identity.rawBytes + create)], command: .relayEarly)
+                // The hop before tells of its end.
+                let truncated = HostileCircuit.Message(.truncated, 0, [DestroyReason.linkBroken.rawValue])
+                #expect(await circuit.next() == .message(hop: 0, truncated))
+            }
+            await circuit.link.close()
+        }
+    }
+
     private static func create(_ router: ConsensusRouter) -> CircuitHandshake.Client {
         CircuitHandshake.Client(identity: router.identity, onionKey: router.onionKey)
     }

@@ -2,8 +2,9 @@
 import PackageDescription
 
 // One program per decoder or machine, with no more of Thor in it than that needs: libFuzzer looks at the whole program's counters after
-// each input. Build with run.sh, which passes the flags: the coverage that guides the fuzzer must be in the libraries too,
-// so they cannot stand here.
+// each input. Build with run.sh, which says with what sanitizers; Thor's own Package.swift is told as well.
+let sanitize = "-sanitize=\(Context.environment["THOR_FUZZ_SANITIZERS"] ?? "fuzzer")"
+let nioConcurrencyHelpers = Target.Dependency.product(name: "NIOConcurrencyHelpers", package: "swift-nio")
 let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
 let nioEmbedded = Target.Dependency.product(name: "NIOEmbedded", package: "swift-nio")
 let nioHTTP1 = Target.Dependency.product(name: "NIOHTTP1", package: "swift-nio")
@@ -12,9 +13,13 @@ let nioTLS = Target.Dependency.product(name: "NIOTLS", package: "swift-nio")
 func program(_ name: String, _ modules: String...) -> Target {
     let thor = modules.map { Target.Dependency.product(name: $0, package: "thor") }
     return .executableTarget(
-        name: name, dependencies: ["FuzzDriver", nioCore, nioEmbedded, nioHTTP1, nioTLS] + thor,
+        name: name, dependencies: ["FuzzDriver", nioConcurrencyHelpers, nioCore, nioEmbedded, nioHTTP1, nioTLS] + thor,
+        // Any Main.swift begins with a function.
+        swiftSettings: [
+            .unsafeFlags([sanitize, "-assert-config", "Debug", "-parse-as-library"])
+        ],
         // gold, the default, stops with an internal error when it meets optimised code with coverage.
-        linkerSettings: [.unsafeFlags(["-use-ld=lld"])])
+        linkerSettings: [.unsafeFlags([sanitize, "-use-ld=lld"])])
 }
 
 let package = Package(

@@ -38,14 +38,17 @@ if [ ${#targets[@]} -eq 0 ]; then
 fi
 
 # Optimised, which makes it some ten times as fast. Traps on overflow and preconditions are there as in a debug build; asserts
-# are asked for. The coverage that guides the fuzzer must be in the libraries too, so the flags are given for everything.
-# -parse-as-library, because a program begins with a function: see any Main.swift.
-flags=(-c release -Xswiftc "-sanitize=$sanitizers" -Xswiftc -enable-testing -Xswiftc -assert-config -Xswiftc Debug
-    -Xswiftc -parse-as-library --scratch-path ".build/${sanitizers/,/-}")
+# are asked for. Built where the package above is built, and with the same flags: what is not ours is there already, or will be
+# of use there. Our own modules are built for the fuzzer, see the end of Package.swift, and again at the next ordinary build.
+export THOR_FUZZ_SANITIZERS=$sanitizers
+build=(swift build -c release --static-swift-stdlib --scratch-path ../../.build)
 bin=.build/c
 if [ "${targets[*]}" != "$c_target" ]; then
-    swift build "${flags[@]}"
-    bin=$(swift build "${flags[@]}" --show-bin-path)
+    # The same versions, so that nothing is fetched anew. It does not stay: in the package above it would be a test's.
+    cp ../../Package.resolved . 2>/dev/null || true
+    "${build[@]}"
+    bin=$("${build[@]}" --show-bin-path)
+    rm -f Package.resolved
 fi
 
 # Swift's own clang, whose run-time libraries are there; as gnu11, as SwiftPM builds the cipher.
@@ -55,7 +58,7 @@ clang=$(dirname "$(realpath "$(command -v swift)")")/clang
     CipherC/fuzz_cipher.c ../../Sources/COnionCipher/*.c -o ".build/c/$c_target"
 
 # What lives as long as the program is no leak; and Swift's own crash report would hide the sanitizer's.
-export ASAN_OPTIONS=detect_leaks=0 SWIFT_BACKTRACE=enable=no
+export ASAN_OPTIONS=detect_leaks=0:malloc_context_size=0:quarantine_size_mb=16 SWIFT_BACKTRACE=enable=no
 
 # The longest input that is worth trying: what the decoder's limits allow, and a bit.
 max_length() {
@@ -63,8 +66,10 @@ max_length() {
         FuzzCells | FuzzRelayMessages) echo 2100 ;;
         FuzzTicket) echo 160 ;;
         FuzzConsensus | FuzzDirectoryFrames) echo 3000 ;;
-        FuzzCipher* | FuzzCircuit | FuzzExitPolicy | FuzzLink | FuzzText) echo 512 ;;
-        FuzzCircuitRules | FuzzCongestion | FuzzRouter | FuzzScheduling | FuzzStreams | FuzzDirectoryServer) echo 256 ;;
+        FuzzCipher* | FuzzCircuit | FuzzExitPolicy | FuzzText) echo 512 ;;
+        FuzzCircuitRules | FuzzCongestion | FuzzScheduling | FuzzStreams | FuzzDirectoryServer) echo 256 ;;
+        # Each event is some cells of two kilobytes.
+        FuzzLink | FuzzRouter) echo 160 ;;
         FuzzFiles | FuzzHTTP) echo 800 ;;
         FuzzDescriptor) echo 1100 ;;
         *) echo 1536 ;;

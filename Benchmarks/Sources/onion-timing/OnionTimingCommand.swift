@@ -25,6 +25,7 @@ struct OnionTimingCommand: ParsableCommand {
         try subjects.measureCipher()
         subjects.measureComparisons()
         try subjects.measureHandshake()
+        try subjects.measurePassphrase()
 
         print("| what | measurements | median, ticks | worst t | |")
         print("| --- | ---: | ---: | ---: | --- |")

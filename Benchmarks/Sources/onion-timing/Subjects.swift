@@ -186,6 +186,52 @@ struct Subjects {
             sum += (try? client.complete(created: $0)) == nil ? 0 : 1
         }
         guard sum == 0 else { throw NoCipher() }
+        try self.measureServer(identity, onionKey)
+    }
+
+    /// An OR's answer to Creates that are good: whether it takes another time for another onion key, or another point of the
+    /// client's. The ML-KEM key is public, and its matrix is drawn by rejection: that alone may tell Creates apart, so its keys
+    /// are of one kind in both classes.
+    private mutating func measureServer(_ identity: Ed25519PublicKey, _ onionKey: X25519PrivateKey) throws {
+        func create(_ onionKey: X25519PrivateKey) -> [UInt8] {
+            CircuitHandshake.Client(identity: identity, onionKey: onionKey.publicKey).create
+        }
+        let seed = onionKey.withSeed { [UInt8]($0) }
+        try self.measure("handshake, server, onion key", share: 4, batchCount: 100) { isRandom in
+            guard let key = X25519PrivateKey(seed: isRandom ? Self.randomBytes(32) : Self.copy(seed)) else {
+                throw NoCipher()
+            }
+            return (server: CircuitHandshake.Server(identity: identity, onionKeys: [key]), create: create(key))
+        } run: { input in
+            keep(try input.server.respond(to: input.create))
+        }
+        let server = CircuitHandshake.Server(identity: identity, onionKeys: [onionKey])
+        let fixed = create(onionKey)
+        try self.measure("handshake, server, X", share: 4, batchCount: 100) { isRandom in
+            let other = create(onionKey)
+            var bytes = Self.copy(fixed)
+            if isRandom { bytes.replaceSubrange(66..<98, with: other[66..<98]) }
+            return bytes
+        } run: { create in
+            keep(try server.respond(to: create))
+        }
+    }
+
+    // MARK: Passphrases
+
+    /// A passphrase that differs from the right one in its last bit alone, and one that is random.
+    mutating func measurePassphrase() throws {
+        let right = Self.randomBytes(32)
+        guard let check = PassphraseCheck(passphrase: right) else { throw NoCipher() }
+        var openedCount = 0
+        self.measure("passphrase of a key file") { isRandom in
+            var bytes = isRandom ? Self.randomBytes(32) : Self.copy(right)
+            bytes[31] = right[31] ^ 1
+            return bytes
+        } run: { passphrase in
+            openedCount += check.opens(passphrase) ? 1 : 0
+        }
+        guard openedCount == 0 else { throw NoCipher() }
     }
 
     private struct KeyedBody {

@@ -13,18 +13,19 @@ enum BackwardAttacks {
 
     /// The bytes that the destination echoes, and that the user sends.
     private static let request = Array("bytes on their way back".utf8)
-    /// So many bytes of a body are flipped for each that is: each trial costs a circuit.
-    private static let bodyStride = 40
+    /// Of the bits behind the tag each so-many-th is flipped: each trial costs a circuit of the proxy's. Odd, so that each
+    /// place in a byte has its turn.
+    private static let payloadStride = 321
 
     private static func flipped(by position: CellAttacks.Position) -> Attack {
         Attack(
             "cell-flipped-bit-backward-\(position.rawValue)",
             tries: "a hostile OR as \(position.rawValue) flips a bit of a cell on its way back: all of header and tag, "
-                + "one in every \(Self.bodyStride)th body byte",
+                + "each \(Self.payloadStride)st of those behind",
             expects: "thor-proxy ends the circuit; its user gets no byte", needsDaemons: true
         ) { arena in
             try await Self.with(arena, position) { hostile, bait, port in
-                let flips = CellAttacks.flips(bodyStride: Self.bodyStride)
+                let flips = CellAttacks.flips(payloadStride: Self.payloadStride)
                 var trials = Trials()
                 for (index, flip) in flips.enumerated() {
                     let failure = try await Self.trial("flip-\(index)", hostile, bait, port, repeats: flip.isOfID) {

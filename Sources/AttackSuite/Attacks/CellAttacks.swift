@@ -49,12 +49,35 @@ enum CellAttacks {
         func apply(to cell: inout [UInt8]) { cell[self.byte] ^= self.mask }
     }
 
-    /// Every bit of header and tag; of every `stride`-th byte behind them one bit, another for each.
-    static func flips(bodyStride: Int) -> [Flip] {
-        let start = Cell.headerByteCount + Cell.tagByteCount
-        let head = (0..<start).flatMap { byte in (0..<8).map { Flip(byte: byte, mask: 1 << $0) } }
-        let body = stride(from: start, to: Cell.byteCount, by: bodyStride).map { Flip(byte: $0, mask: 1 << ($0 % 8)) }
-        return head + body
+    /// Every bit of header and tag, and of those behind them each `payloadStride`-th.
+    static func flips(payloadStride: Int) -> [Flip] {
+        let start = 8 * (Cell.headerByteCount + Cell.tagByteCount)
+        let bits = Array(0..<start) + Array(stride(from: start, to: 8 * Cell.byteCount, by: payloadStride))
+        return bits.map { Flip(byte: $0 / 8, mask: 1 << ($0 % 8)) }
+    }
+
+    /// What an OR on the way does to a cell is, for whoever is behind it, what a client could have done to it, and costs twice as
+    /// much to play: of the bits behind the tag it flips each so-many-th. Odd, so that each place in a byte has its turn.
+    private static let onTheWayStride = 5
+
+    /// Circuits that share a link when every bit is tried: a TLS handshake for each would take longer than all else.
+    private static let circuitsPerLink = 128
+
+    /// Play a trial over a circuit of its own, `count` times, on links to `router`.
+    private static func onSharedLinks(
+        _ count: Int, to router: ConsensusRouter,
+        _ play: @escaping @Sendable (_ index: Int, _ link: HostileLink, _ id: UInt32) async throws -> String?
+    ) async throws -> Trials {
+        var trials = Trials()
+        for start in stride(from: 0, to: count, by: Self.circuitsPerLink) {
+            let link = try await HostileLink.dial(router)
+            let done = try await repeatedly(min(count - start, Self.circuitsPerLink), width: 16) { index in
+                try await play(start + index, link, 0x8000_0001 + UInt32(index))
+            }
+            await link.close()
+            trials.add(done)
+        }
+        return trials
     }
 
     static let stolen = Array("not to be delivered".utf8)
@@ -95,17 +118,16 @@ enum CellAttacks {
 
     private static let flippedByClient = Attack(
         "cell-flipped-bit-client",
-        tries:
-            "a client flips a bit of a cell before it reaches the guard: all of header and tag, one in each body byte",
+        tries: "a client flips a bit of a cell before it reaches the guard: each of its 16,384",
         expects: "the last hop destroys the circuit, and connects to nobody"
     ) { arena in
         let path = Array(arena.routers.prefix(3))
         try await Self.checkDelivery(along: path)
-        let flips = Self.flips(bodyStride: arena.bodyStride)
+        let flips = Self.flips(payloadStride: arena.payloadStride)
+        // What is wrong with a header may be the end of the link.
+        let (ofHeader, ofBody) = (flips.filter { !$0.isOfBody }, flips.filter(\.isOfBody))
         return try await LoopbackServer.counting { port, tally in
-            var trials = try await repeatedly(flips.count) { index in
-                let flip = flips[index]
-                let circuit = try await HostileCircuit.build(path)
+            @Sendable func judge(_ flip: Flip, _ circuit: HostileCircuit) async -> String? {
                 var cell = circuit.seal(Self.delivery(to: port))
                 flip.apply(to: &cell)
                 circuit.link.send(cell)
@@ -113,6 +135,16 @@ enum CellAttacks {
                 if flip.isOfID { circuit.send([.init(.drop)]) }
                 return await Self.judgeFlip(flip, circuit, truncatedBy: path.count - 2)
             }
+            var trials = try await repeatedly(ofHeader.count) { index in
+                let circuit = try await HostileCircuit.build(path)
+                let failure = await judge(ofHeader[index], circuit)
+                await circuit.link.close()
+                return failure
+            }
+            trials.add(
+                try await Self.onSharedLinks(ofBody.count, to: path[0]) { index, link, id in
+                    await judge(ofBody[index], try await HostileCircuit.build(path, on: link, id: id))
+                })
             Self.undelivered(tally, &trials)
             return trials.outcome("the circuit was destroyed, nothing was delivered")
         }
@@ -129,14 +161,11 @@ enum CellAttacks {
                 // The hops before it say so of themselves as well, later.
                 truncatedBy = truncatedBy ?? hop
             case .message(_, let message):
-                await circuit.link.close()
                 return "byte \(flip.byte), mask \(flip.mask): command \(message.command) came back"
             case .destroyed:
-                await circuit.link.close()
                 guard flip.isOfBody, let hop, truncatedBy != hop else { return nil }
                 return "byte \(flip.byte), mask \(flip.mask): not the last hop ended the circuit"
             case let event:
-                await circuit.link.close()
                 return "byte \(flip.byte), mask \(flip.mask): the circuit lives on (\(event))"
             }
         }
@@ -146,13 +175,13 @@ enum CellAttacks {
         Attack(
             "cell-flipped-bit-\(position.rawValue)",
             tries: "a hostile OR as \(position.rawValue) flips a bit of a cell on its way to the exit: all of header "
-                + "and tag, one in each body byte",
+                + "and tag, each \(Self.onTheWayStride)th of those behind",
             expects: "the honest exit destroys the circuit, and connects to nobody"
         ) { arena in
             let hostile = try await HostileRouter(in: arena.network)
             let path = position.path(hostile.listing, among: arena.routers)
             try await Self.checkDelivery(along: path)
-            let flips = Self.flips(bodyStride: arena.bodyStride)
+            let flips = Self.flips(payloadStride: max(arena.payloadStride, Self.onTheWayStride))
             let outcome = try await LoopbackServer.counting { port, tally in
                 var trials = Trials()
                 // Those of the id need a second cell, which must not hide that the first went unnoticed.
@@ -174,11 +203,15 @@ enum CellAttacks {
                     for _ in 0..<4 {
                         let left = part.count - used.withLockedValue { $0 }
                         guard left > 0 else { break }
-                        let done = try await repeatedly(left) { _ in
-                            guard let circuit = try? await HostileCircuit.build(path) else { return nil }
+                        let done = try await Self.onSharedLinks(left, to: path[0]) { _, link, id in
+                            guard let circuit = try? await HostileCircuit.build(path, on: link, id: id) else {
+                                return nil
+                            }
                             circuit.send(Self.delivery(to: port))
                             if part[0].isOfID { circuit.send([.init(.drop)]) }
-                            return await Self.lives(circuit, "one of \(part.count) bits")
+                            let (_, event) = await circuit.end()
+                            if case .destroyed = event { return nil }
+                            return "one of \(part.count) bits: the circuit lives on (\(event))"
                         }
                         trials.add(done)
                     }

@@ -10,7 +10,8 @@ import ThorTestnet
 /// Attacks on what stands behind an exit, and by what does.
 enum ExitAttacks {
     static let all = [
-        Self.forbiddenTargets, Self.ownAndNodes, Self.rebinding, Self.oneHop, Self.trickle, Self.reset, Self.deaf,
+        Self.forbiddenTargets, Self.closedLoopback, Self.ownAndNodes, Self.rebinding, Self.oneHop, Self.trickle,
+        Self.reset, Self.deaf,
         Self.source,
     ]
 
@@ -44,9 +45,30 @@ enum ExitAttacks {
             + "name is this machine",
         expects: "refused; nobody connects", needsDaemons: true
     ) { arena in
+        try await Self.withLyingNames { names in
+            try await Self.withExit(arena, ["--resolver", "\(names)"]) { exit in
+                try await Self.refusesForbidden([arena.routers[0], exit])
+            }
+        }
+    }
+
+    /// A name server that says that every name is this machine, or what cloud machines answer on.
+    private static func withLyingNames(_ body: (Endpoint) async throws -> Outcome) async throws -> Outcome {
         let names = try await HostileNameServer { _, _ in
             [.v4(0x7f00_0001), .v4(0xa9fe_a9fe), .v6(hi: 0, lo: 1), .v6(hi: 0, lo: 0xffff_7f00_0001)]
         }
+        do {
+            let outcome = try await body(names.endpoint)
+            await names.stop()
+            return outcome
+        } catch {
+            await names.stop()
+            throw error
+        }
+    }
+
+    /// Ask the last of the path for each special-purpose range and each spelling, by Begin and by Resolve.
+    private static func refusesForbidden(_ path: [ConsensusRouter]) async throws -> Outcome {
         let ranges = SpecialPurpose.table.flatMap { entry in
             [
                 "\(entry.prefix.address)",
@@ -54,15 +76,45 @@ enum ExitAttacks {
             ].compactMap { $0 }
         }
         let hosts = Self.loopbackSpellings + Self.nearbySpellings + ranges
-        let outcome = try await Self.withExit(arena, ["--resolver", "\(names.endpoint)"]) { exit in
-            try await LoopbackServer.counting { port, tally in
-                var trials = try await Self.begin(arena, exit, hosts.map { ($0, port) })
-                trials.add(try await Self.resolve(arena, exit, hosts))
-                CellAttacks.undelivered(tally, &trials)
-                return trials.outcome("refused, nobody connected")
+        return try await LoopbackServer.counting { port, tally in
+            var trials = try await Self.begin(path, hosts.map { ($0, port) })
+            trials.add(try await Self.resolve(path, hosts))
+            CellAttacks.undelivered(tally, &trials)
+            return trials.outcome("refused, nobody connected")
+        }
+    }
+
+    private static let closedLoopback = Attack(
+        "exit-loopback-closed",
+        tries:
+            "the same in a network that does not allow loopback, as every real one, at an exit whose rules accept all "
+            + "of loopback",
+        expects: "refused whatever the rules say; nobody connects", needsDaemons: true
+    ) { arena in
+        // No router on loopback would be listed there but by a directory of ours; and circuits of one hop do.
+        let forger = try ForgedConsensus(
+            arena, parameters: AttackedParameters.all.setting(["allow-loopback=0", "allow-one-hop-begin=1"]))
+        let key = arena.directorySecret
+        let listed = NIOLockedValueBox<ConsensusRouter?>(nil)
+        let directory = try await HostileDirectory(key: key) { message, _ in
+            if case .register(let bytes) = message, let own = try? SignedDescriptor(verifying: bytes) {
+                listed.withLockedValue { $0 = ConsensusRouter(descriptor: own, flags: .exit, weight: 1) }
+            }
+            guard let own = listed.withLockedValue({ $0 }), let consensus = try? forger.make([own]) else {
+                return [.close]
+            }
+            return ForgedConsensus.answer(message, consensus, key)
+        }
+        let rules = ["accept 127.0.0.0/8:*", "accept [::1]:*", "reject *:*"].flatMap { ["--exit-policy", $0] }
+        let outcome = try await Self.withLyingNames { names in
+            try await Self.withRouter(
+                arena, directory.endpoint, ["--resolver", "\(names)"] + rules
+            ) { _ in
+                guard let exit = listed.withLockedValue({ $0 }) else { throw PeerError.notListed }
+                return try await Self.refusesForbidden([exit])
             }
         }
-        await names.stop()
+        await directory.stop()
         return outcome
     }
 
@@ -81,7 +133,7 @@ enum ExitAttacks {
             try await LoopbackServer.serving(.count, host: "0.0.0.0") { port, tally in
                 targets += own.filter { !SpecialPurpose.isLoopback($0) }.map { ("\($0)", port) }
                 targets += ["0.0.0.0", "::", "::ffff:0.0.0.0", "::0.0.0.0"].map { ($0, port) }
-                var trials = try await Self.begin(arena, exit, targets)
+                var trials = try await Self.begin([arena.routers[0], exit], targets)
                 CellAttacks.undelivered(tally, &trials)
                 return trials.outcome("refused, nobody connected")
             }
@@ -110,7 +162,7 @@ enum ExitAttacks {
             try await LoopbackServer.counting { port, trap in
                 try await LoopbackServer.serving(.count, host: "127.0.0.2", port: port) { _, opened in
                     var trials = Trials()
-                    let circuit = try await Self.circuit(arena, exit)
+                    let circuit = try await Self.circuit([arena.routers[0], exit])
                     for stream in UInt16(1)...40 {
                         // Each name is asked for four times.
                         let name = "\(["a", "b", "c", "d"][Int(stream % 4)])\((stream - 1) / 16).rebinding.example"
@@ -161,25 +213,36 @@ enum ExitAttacks {
         }
     }
 
-    /// Start an exit of its own, and wait until circuits can lead to it.
-    private static func withExit(
-        _ arena: Arena, _ options: [String], _ body: (ConsensusRouter) async throws -> Outcome
+    /// Start an exit of its own in the network, and give `body` its listing.
+    ///
+    /// - Parameter state: its state directory; a new one if not said.
+    static func withExit(
+        _ arena: Arena, _ options: [String], state: String? = nil,
+        _ body: (ConsensusRouter) async throws -> Outcome
+    ) async throws -> Outcome {
+        try await Self.withRouter(arena, arena.network.directory, options, state: state) { identity in
+            guard let listed = try await arena.network.consensus().router(identity) else { throw PeerError.notListed }
+            return try await body(listed)
+        }
+    }
+
+    /// Start a router that has this directory, and let `body` use it once it is ready.
+    private static func withRouter(
+        _ arena: Arena, _ directory: Endpoint, _ options: [String], state: String? = nil,
+        _ body: (Ed25519PublicKey) async throws -> Outcome
     ) async throws -> Outcome {
         let starter = try arena.needDaemons()
         let key = Ed25519PrivateKey()
         let daemon = try starter.start(
             .router(0),
             [
-                "\(arena.network.directory)", try starter.writeKey(arena.network.directoryKey),
-                try starter.writeSecret(key), "--listen", "127.0.0.1:0", "--nickname", "Attacked",
-            ] + options)
+                "\(directory)", try starter.writeKey(arena.network.directoryKey), try starter.writeSecret(key),
+                "--listen", "127.0.0.1:0", "--nickname", "Attacked",
+            ] + options, state: state)
         do {
             _ = try await daemon.ready()
-            guard let listed = try await arena.network.consensus().router(key.publicKey) else {
-                throw PeerError.notListed
-            }
-            let outcome = try await body(listed)
-            guard daemon.end == nil else { return Outcome(.broken, "the exit is no longer running") }
+            let outcome = try await body(key.publicKey)
+            guard daemon.end == nil else { return Outcome(.broken, "the router is no longer running") }
             await starter.stop(daemon)
             return outcome
         } catch {
@@ -188,11 +251,11 @@ enum ExitAttacks {
         }
     }
 
-    /// A circuit to the exit; the hop before may have to hear of it first.
-    private static func circuit(_ arena: Arena, _ exit: ConsensusRouter) async throws -> HostileCircuit {
+    /// A circuit along the path; the hop before the last may have to hear of it first.
+    private static func circuit(_ path: [ConsensusRouter]) async throws -> HostileCircuit {
         var circuit: HostileCircuit?
         try await Wait.until("a circuit to the exit", seconds: 20) {
-            circuit = try? await HostileCircuit.build([arena.routers[0], exit])
+            circuit = try? await HostileCircuit.build(path)
             return circuit != nil
         }
         guard let circuit else { throw PeerError.circuitFailed("no answer to a Begin or Resolve") }
@@ -210,9 +273,9 @@ enum ExitAttacks {
 
     /// Ask for each target; none may be connected to.
     private static func begin(
-        _ arena: Arena, _ exit: ConsensusRouter, _ targets: [(host: String, port: UInt16)]
+        _ path: [ConsensusRouter], _ targets: [(host: String, port: UInt16)]
     ) async throws -> Trials {
-        let circuit = try await Self.circuit(arena, exit)
+        let circuit = try await Self.circuit(path)
         var trials = Trials()
         for (index, target) in targets.enumerated() {
             let stream = UInt16(index + 1)
@@ -232,10 +295,8 @@ enum ExitAttacks {
     }
 
     /// Ask for the addresses of each name; none that is forbidden may be told.
-    private static func resolve(
-        _ arena: Arena, _ exit: ConsensusRouter, _ names: [String]
-    ) async throws -> Trials {
-        let circuit = try await Self.circuit(arena, exit)
+    private static func resolve(_ path: [ConsensusRouter], _ names: [String]) async throws -> Trials {
+        let circuit = try await Self.circuit(path)
         var trials = Trials()
         for (index, name) in names.enumerated() {
             let stream = UInt16(index + 1)

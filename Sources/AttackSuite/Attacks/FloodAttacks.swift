@@ -7,12 +7,13 @@ import OnionCrypto
 import OnionDirectory
 
 /// More of everything than anybody needs. Under each flood an honest user keeps at least half of the speed that he had,
-/// and no process grows beyond ``MemoryCeiling``.
+/// and no process grows beyond ``MemoryCeiling``. What comes from a user's own machine is in ``ProxyFloodAttacks``.
 enum FloodAttacks {
-    static let all = [
-        Self.creates, Self.handshakes, Self.connections, Self.halfOpenTLS, Self.streams, Self.sniper, Self.slowReaders,
-        Self.slowWriters, Self.unreadRefusals, Self.unreadPongs, Self.garbage,
-    ]
+    static let all =
+        [
+            Self.creates, Self.handshakes, Self.connections, Self.halfOpenTLS, Self.streams, Self.sniper,
+            Self.slowReaders, Self.slowWriters, Self.unreadRefusals, Self.unreadPongs, Self.garbage,
+        ] + ProxyFloodAttacks.all
 
     /// How fast an honest user was, and is.
     struct Speeds: Equatable {
@@ -32,7 +33,7 @@ enum FloodAttacks {
     /// Other programs on the machine disturb a measurement: it may be repeated so often.
     private static let measurementCount = 3
 
-    private static func flood(
+    static func flood(
         _ name: String, tries: String, expects: String = "an honest download keeps half of its speed",
         flood: @escaping @Sendable (Arena, Hoard) async throws -> Void
     ) -> Attack {
@@ -78,11 +79,11 @@ enum FloodAttacks {
         }
     }
 
-    private static func pause(_ milliseconds: Int64) async throws {
+    static func pause(_ milliseconds: Int64) async throws {
         try await Task.sleep(for: .milliseconds(milliseconds))
     }
 
-    private static func connect(to endpoint: Endpoint) async throws -> any Channel {
+    static func connect(to endpoint: Endpoint) async throws -> any Channel {
         try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
             .bind(to: SocketAddress(Endpoint(address: Stranger.one, port: 0)))
             .connect(to: SocketAddress(endpoint)).get()

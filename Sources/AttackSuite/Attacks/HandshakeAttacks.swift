@@ -1,3 +1,4 @@
+import Foundation
 import HostilePeers
 import NIOConcurrencyHelpers
 import OnionCells
@@ -7,7 +8,8 @@ import OnionDirectory
 /// Attacks on the circuit handshake, from both ends.
 enum HandshakeAttacks {
     static let all = [
-        Self.wrongKeys, Self.zeroPoints, Self.badEncapsulationKey, Self.truncatedCreate, Self.replayedCreate,
+        Self.wrongKeys, Self.rotatedKey, Self.zeroPoints, Self.badEncapsulationKey, Self.truncatedCreate,
+        Self.replayedCreate,
         Self.downgradedCreate, Self.createdThroughHonest, Self.createdToProxy, Self.truncatedCreated,
         Self.wrongLinkKey,
     ]
@@ -81,6 +83,46 @@ enum HandshakeAttacks {
             creates.append(("byte \(byte)", create))
         }
         return try await Self.refused(arena, creates)
+    }
+
+    private static let rotatedKey = Attack(
+        "handshake-rotated-key",
+        tries: "a Create for each of the last three onion keys of an OR that has just made the newest of them",
+        expects: "the two newest are accepted; the oldest is answered with a Destroy", needsDaemons: true
+    ) { arena in
+        let starter = try arena.needDaemons()
+        let lifetime = UInt64(AttackedParameters.all[.onionKeyLifetime])
+        let now = UInt64(Date().timeIntervalSince1970)
+        let (older, before) = (X25519PrivateKey(), X25519PrivateKey())
+        // As an OR leaves them that was last here when the one before was current: its time is over by now.
+        let state = starter.freshPath("thor-router")
+        try FileManager.default.createDirectory(
+            atPath: state, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
+        try KeyFile.writePrivate(older, to: "\(state)/onion-\(now - 2 * lifetime).key")
+        try KeyFile.writePrivate(before, to: "\(state)/onion-\(now - lifetime).key")
+        return try await ExitAttacks.withExit(arena, [], state: state) { router in
+            var trials = Trials()
+            trials.expect(![older.publicKey, before.publicKey].contains(router.onionKey), "no key was made")
+            for (name, key, isAccepted) in [
+                ("the oldest", older.publicKey, false), ("the one before", before.publicKey, true),
+                ("the newest", router.onionKey, true),
+            ] {
+                let handshake = CircuitHandshake.Client(identity: router.identity, onionKey: key)
+                let link = try await HostileLink.dial(router)
+                link.send(0x8000_0001, CellCommand.create.rawValue, handshake.create)
+                let answer = await link.next(of: 0x8000_0001) ?? []
+                await link.close()
+                let isCreated =
+                    answer.count == Cell.byteCount && answer[4] == CellCommand.created.rawValue
+                    && (try? handshake.complete(created: Array(answer[5..<5 + CircuitHandshake.createdByteCount])))
+                        != nil
+                let isRefused =
+                    answer.count == Cell.byteCount && answer[4] == CellCommand.destroy.rawValue
+                    && answer[5] == DestroyReason.handshakeFailed.rawValue
+                trials.expect(isAccepted ? isCreated : isRefused, "\(name): answered with \(answer.prefix(6))")
+            }
+            return trials.outcome("the oldest refused, the other two accepted")
+        }
     }
 
     private static let zeroPoints = Attack(

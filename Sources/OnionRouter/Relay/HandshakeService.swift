@@ -19,9 +19,12 @@ final class HandshakeService: Sendable {
         let completion: Completion
     }
 
+    /// What is said to a Create; nil if it is bad.
+    typealias Responder = @Sendable (_ create: [UInt8]) -> Answer?
+
     private struct State {
         var queue: HandshakeQueue<ObjectIdentifier, Job>
-        var server: CircuitHandshake.Server
+        var respond: Responder
     }
 
     private let state: NIOLockedValueBox<State>
@@ -31,16 +34,26 @@ final class HandshakeService: Sendable {
     /// Runs work where it holds nobody up.
     typealias Executor = @Sendable (@escaping @Sendable () -> Void) -> Void
 
-    init(
+    convenience init(
         identity: Ed25519PublicKey, onionKeys: [X25519PrivateKey], limits: QueueLimits,
         metrics: RouterMetrics = RouterMetrics(), executor: @escaping Executor
     ) {
+        self.init(
+            limits: limits, metrics: metrics, executor: executor,
+            respond: Self.responder(identity: identity, onionKeys: onionKeys))
+    }
+
+    init(
+        limits: QueueLimits, metrics: RouterMetrics, executor: @escaping Executor, respond: @escaping Responder
+    ) {
         self.metrics = metrics
         self.run = executor
-        self.state = NIOLockedValueBox(
-            State(
-                queue: HandshakeQueue(limits: limits.queue),
-                server: CircuitHandshake.Server(identity: identity, onionKeys: onionKeys)))
+        self.state = NIOLockedValueBox(State(queue: HandshakeQueue(limits: limits.queue), respond: respond))
+    }
+
+    private static func responder(identity: Ed25519PublicKey, onionKeys: [X25519PrivateKey]) -> Responder {
+        let server = CircuitHandshake.Server(identity: identity, onionKeys: onionKeys)
+        return { try? server.respond(to: $0) }
     }
 
     struct QueueLimits: Sendable {
@@ -70,8 +83,8 @@ final class HandshakeService: Sendable {
 
     /// Accept these keys from now on: the current one and, for a while, the one before.
     func rotate(identity: Ed25519PublicKey, onionKeys: [X25519PrivateKey]) {
-        let server = CircuitHandshake.Server(identity: identity, onionKeys: onionKeys)
-        self.state.withLockedValue { $0.server = server }
+        let respond = Self.responder(identity: identity, onionKeys: onionKeys)
+        self.state.withLockedValue { $0.respond = respond }
     }
 
     /// Answer `create`; `completion` is called on some thread, once.
@@ -93,13 +106,13 @@ final class HandshakeService: Sendable {
     /// Take one job in turn. Each that was enqueued has brought one call; a dropped one lets the next be tried.
     private func runNext() {
         while true {
-            let (next, server) = self.state.withLockedValue { ($0.queue.next(now: .now()), $0.server) }
+            let (next, respond) = self.state.withLockedValue { ($0.queue.next(now: .now()), $0.respond) }
             switch next {
             case nil: return
             case .dropped(let job):
                 self.metrics.reached(.handshakeAge)
                 job.completion(nil)
-            case .run(let job): return job.completion(try? server.respond(to: job.create))
+            case .run(let job): return job.completion(respond(job.create))
             }
         }
     }

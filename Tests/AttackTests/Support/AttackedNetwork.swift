@@ -97,7 +97,7 @@ final class AttackedNetwork: Sendable {
 
     /// Play attacks that need no daemons of their own; each must hold, and leave the service as it was.
     func play(_ attacks: [Attack]) async throws {
-        let arena = try await Arena(network: self.target, directorySecret: self.directorySecret, bodyStride: 128)
+        let arena = try await Arena(network: self.target, directorySecret: self.directorySecret, payloadStride: 1021)
         for attack in attacks where !attack.needsDaemons {
             do {
                 let outcome = try await attack.play(arena)

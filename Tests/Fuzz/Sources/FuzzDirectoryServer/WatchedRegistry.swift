@@ -21,7 +21,7 @@ struct WatchedRegistry {
         let address = IPAddress.v4((number == 3 ? 0x7f00_0000 : 0x0506_0700) + UInt32(number))
         return (UInt64(1)...3).compactMap { sequence in
             try? RouterDescriptor(
-                identity: key.publicKey, linkKey: Self.linkKey(number), onionKey: X25519PublicKey(.zero),
+                identity: key.publicKey, linkKey: Self.linkKeys[number], onionKey: X25519PublicKey(.zero),
                 onionKeyValidUntil: Self.startSeconds + 600_000, published: Self.startSeconds, sequence: sequence,
                 addresses: [Endpoint(address: address, port: 9001)], nickname: "r\(number)",
                 exitPolicy: sequence == 2 ? .standard : .rejectAll
@@ -29,11 +29,13 @@ struct WatchedRegistry {
         }
     }
 
+    private static let identities = (0..<Self.routerCount).map { Self.key(UInt8($0 + 1)).publicKey }
+    private static let linkKeys = (0..<Self.routerCount).map { Self.key(UInt8($0 + 20)).publicKey }
+
     private static func key(_ number: UInt8) -> Ed25519PrivateKey {
         guard let key = Ed25519PrivateKey(seed: [UInt8](repeating: number, count: 32)) else { fatalError("no key") }
         return key
     }
-    private static func linkKey(_ number: Int) -> Ed25519PublicKey { Self.key(UInt8(number + 20)).publicKey }
 
     private var registry: Registry
     private var now = NIODeadline.uptimeNanoseconds(1_000_000_000)
@@ -84,11 +86,11 @@ struct WatchedRegistry {
     private mutating func admit() {
         let admission: Admission =
             self.admitted.map { numbers in
-                .listed(Dictionary(uniqueKeysWithValues: numbers.map { (Self.key(UInt8($0 + 1)).publicKey, "") }))
+                .listed(Dictionary(uniqueKeysWithValues: numbers.map { (Self.identities[$0], "") }))
             } ?? .open
         for connection in self.registry.admissionChanged(to: admission) { self.forget(connection) }
         // Who was thrown out has to prove himself again.
-        if let admitted { self.proved.formIntersection(admitted.map { Self.key(UInt8($0 + 1)).publicKey }) }
+        if let admitted { self.proved.formIntersection(admitted.map { Self.identities[$0] }) }
     }
 
     private mutating func register(_ number: Int, sequence: Int, isNew: Bool, isForged: Bool) {
@@ -102,7 +104,8 @@ struct WatchedRegistry {
         }
         let descriptor = Self.descriptors[number][sequence]
         let decision = self.registry.registered(
-            descriptor, over: connection, peerKey: isForged ? nil : Self.linkKey(number), unixSeconds: self.unixSeconds)
+            descriptor, over: connection, peerKey: isForged ? nil : Self.linkKeys[number], unixSeconds: self.unixSeconds
+        )
         switch decision {
         case .refuse: break
         case .probe(let probe, let closing):

@@ -19,6 +19,7 @@ final class WatchedLink: LinkOwner {
     /// The largest that a circuit's queue was ever allowed to be.
     private var longestQueue = 20
     var pieceByteCount = Int.max
+    private static let pieceCount = 16
 
     private var isOpened = false
     private var isClosed = false
@@ -51,6 +52,10 @@ final class WatchedLink: LinkOwner {
     }
 
     func receive(_ command: CellCommand, on circuit: CircuitID, body: [UInt8]) {
+        self.receive(bytes: Self.cell(command, circuit, body))
+    }
+
+    private static func cell(_ command: CellCommand, _ circuit: CircuitID, _ body: [UInt8]) -> [UInt8] {
         var cell = [UInt8](repeating: 0, count: Cell.byteCount)
         cell.replaceSubrange(Cell.headerByteCount..<Cell.headerByteCount + body.count, with: body)
         do {
@@ -58,26 +63,35 @@ final class WatchedLink: LinkOwner {
             var bytes = span.mutableBytes
             CellHeader(circuitID: circuit, command: command).write(to: &bytes)
         }
-        self.receive(bytes: cell)
+        return cell
     }
 
     func receiveRelayCells(count: Int, on circuit: CircuitID) {
-        for number in 0..<count { self.receive(.relay, on: circuit, body: [UInt8(number)]) }
+        self.receive(bytes: (0..<count).flatMap { Self.cell(.relay, circuit, [UInt8($0)]) })
     }
 
     func receive(bytes: [UInt8]) {
         // What comes to a closed connection is nobody's.
         guard self.channel.isActive else { return }
-        self.fedRest += bytes
-        while self.fedRest.count >= Cell.byteCount {
-            self.fed.append(Array(self.fedRest.prefix(Cell.byteCount)))
-            self.fedRest.removeFirst(Cell.byteCount)
-        }
-        for start in stride(from: 0, to: bytes.count, by: min(self.pieceByteCount, Cell.byteCount * 64)) {
-            let piece = bytes[start..<min(bytes.count, start + min(self.pieceByteCount, Cell.byteCount * 64))]
-            do { try self.channel.writeInbound(ByteBuffer(bytes: piece)) } catch {
-                preconditionFailure("an error goes past the link: \(error)")
+        var rest = ByteBuffer(bytes: self.fedRest + bytes)
+        while let cell = rest.readBytes(length: Cell.byteCount) { self.fed.append(cell) }
+        self.fedRest = Array(buffer: rest)
+
+        // Small pieces first, and then what is left in as many: a thousand would only take time.
+        var pieces = ByteBuffer(bytes: bytes)
+        for count in [self.pieceByteCount, max(self.pieceByteCount, bytes.count / Self.pieceCount)] {
+            for _ in 0..<Self.pieceCount where pieces.readableBytes > 0 {
+                guard let piece = pieces.readSlice(length: min(count, pieces.readableBytes)) else { break }
+                // In memory of its own, as what a socket reads.
+                self.write(ByteBuffer(bytes: piece.readableBytesView))
             }
+        }
+        if pieces.readableBytes > 0 { self.write(ByteBuffer(bytes: pieces.readableBytesView)) }
+    }
+
+    private func write(_ piece: ByteBuffer) {
+        do { try self.channel.writeInbound(piece) } catch {
+            preconditionFailure("an error goes past the link: \(error)")
         }
     }
 

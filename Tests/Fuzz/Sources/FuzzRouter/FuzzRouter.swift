@@ -59,7 +59,7 @@ enum FuzzRouter {
     }
 
     private static func create(changed change: UInt8?) -> [UInt8] {
-        var create = RouterFixture.shared.client.create
+        var create = RouterFixture.shared.handshakes.create
         if let change { create[Int(change) * 5 % create.count] ^= 1 << (change & 7) }
         return create
     }
@@ -74,7 +74,7 @@ enum FuzzRouter {
         default: identity = neighbour.identity
         }
         var data = ByteBuffer()
-        Extend(identity: identity, create: neighbour.client.create).write(to: &data)
+        Extend(identity: identity, create: neighbour.handshakes.create).write(to: &data)
         if let origin = peer.origins[id], origin.target == nil { origin.target = neighbour }
         let payload = Self.payload([(.extend, 0, Array(buffer: data))])
         peer.say(payload, on: id, toHop: 0, early: second & 0x40 == 0, change: change)

@@ -13,17 +13,14 @@ struct RouterFixture: Sendable {
     struct Neighbour: Sendable {
         let identity: Ed25519PublicKey
         let linkKey: Ed25519PublicKey
-        let server: CircuitHandshake.Server
-        /// A client's half of a handshake with it; its Create serves for every circuit.
-        let client: CircuitHandshake.Client
+        let handshakes: HandshakePool
     }
 
     let identity: Ed25519PublicKey
-    let onionKey: X25519PrivateKey
     /// Of no OR in the network.
     let stranger: Ed25519PublicKey
-    /// A client's half of a handshake with the OR under test.
-    let client: CircuitHandshake.Client
+    /// A client's with the OR under test.
+    let handshakes: HandshakePool
     let neighbours: [Neighbour]
     /// The network, and the same without the second neighbour.
     let views: [NetworkView]
@@ -62,14 +59,12 @@ struct RouterFixture: Sendable {
             neighbours.append(
                 Neighbour(
                     identity: key.publicKey, linkKey: linkKey,
-                    server: CircuitHandshake.Server(identity: key.publicKey, onionKeys: [onionKey]),
-                    client: CircuitHandshake.Client(identity: key.publicKey, onionKey: onionKey.publicKey)))
+                    handshakes: try HandshakePool(identity: key.publicKey, onionKey: onionKey)))
         }
         guard let onionKey = X25519PrivateKey(seed: [UInt8](repeating: 9, count: 32)) else { throw NoKey() }
         self.identity = try Self.key(9).publicKey
         self.stranger = try Self.key(30).publicKey
-        self.onionKey = onionKey
-        self.client = CircuitHandshake.Client(identity: self.identity, onionKey: onionKey.publicKey)
+        self.handshakes = try HandshakePool(identity: self.identity, onionKey: onionKey)
         self.neighbours = neighbours
         var parameters = NetworkParameters()
         // The clock of the rates is the machine's: only without them is an input the same each time.
@@ -92,8 +87,8 @@ struct RouterFixture: Sendable {
         RouterShared(
             identity: self.identity, group: eventLoop,
             handshakes: HandshakeService(
-                identity: self.identity, onionKeys: [self.onionKey], limits: self.views[0].handshakeLimits,
-                metrics: self.metrics, executor: { $0() }),
+                limits: self.views[0].handshakeLimits, metrics: self.metrics, executor: { $0() },
+                respond: self.handshakes.makeResponder()),
             connector: ExitConnector(
                 resolver: self.resolver, gate: ExitGate(policy: .rejectAll, ownAddresses: []),
                 directory: "directory.invalid", directoryPort: 9030),

@@ -100,7 +100,7 @@ final class RouterPeer {
         // One that exists already is ended by it.
         self.nexts[id]?.isLeft = true
         if self.origins[id] == nil, self.nexts[id] == nil {
-            self.origins[id] = Origin(isForged: body != RouterFixture.shared.client.create)
+            self.origins[id] = Origin(isForged: body != RouterFixture.shared.handshakes.create)
         }
         self.send(.create, on: id, body: body)
     }
@@ -129,7 +129,7 @@ final class RouterPeer {
     /// Answer a Create as an OR does, or wrongly.
     func answer(_ id: CircuitID, change: UInt8?) {
         guard let next = self.nexts[id], next.backward == nil, let neighbour, !next.isDestroyed,
-            let (created, keys) = try? neighbour.server.respond(to: next.create)
+            let (created, keys) = self.router.respond(to: next.create, as: neighbour)
         else { return }
         var body = created
         if let change {
@@ -201,7 +201,7 @@ final class RouterPeer {
             precondition(origin.forward.isEmpty, "a circuit is created twice")
             guard !origin.isForged else { break }
             guard let created = try? HandshakeBody.created(in: body.span.bytes),
-                let keys = try? RouterFixture.shared.client.complete(created: created)
+                let keys = RouterFixture.shared.handshakes.complete(created)
             else { preconditionFailure("the OR's Created is not its own") }
             origin.forward = [keys.makeForward()]
             origin.backward = [keys.makeBackward()]
@@ -238,7 +238,7 @@ final class RouterPeer {
             switch message.command {
             case .extended:
                 guard let next = self.router.next(thatAnswered: data), let target = origin.target,
-                    let keys = try? target.client.complete(created: data)
+                    let keys = target.handshakes.complete(data)
                 else {
                     precondition(self.router.hasForgedAnswers, "an Extended is not the Created that was sent")
                     break

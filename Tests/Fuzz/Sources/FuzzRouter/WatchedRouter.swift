@@ -11,6 +11,9 @@ final class WatchedRouter {
     let eventLoop = EmbeddedEventLoop()
     let loop: RouterLoop
     private(set) var peers: [RouterPeer] = []
+    /// What the neighbours answer, by their link keys.
+    private let responders = Dictionary(
+        uniqueKeysWithValues: RouterFixture.shared.neighbours.map { ($0.linkKey, $0.handshakes.makeResponder()) })
     /// By their answers, those of the next hops' circuits that have been made.
     private var answers: [[UInt8]: RouterPeer.Next] = [:]
     /// Whether a next hop has ever answered otherwise than it should: the OR cannot know, and the client will.
@@ -37,6 +40,11 @@ final class WatchedRouter {
 
     func peer(_ number: Int) -> RouterPeer { self.peers[number % self.peers.count] }
 
+    /// What a neighbour answers to a Create; nil if it is bad.
+    func respond(to create: [UInt8], as neighbour: RouterFixture.Neighbour) -> (created: [UInt8], keys: CircuitKeys)? {
+        self.responders[neighbour.linkKey]?(create)
+    }
+
     func answered(_ created: [UInt8], by next: RouterPeer.Next) { self.answers[created] = next }
 
     func next(thatAnswered created: [UInt8]) -> RouterPeer.Next? { self.answers[created] }
@@ -61,7 +69,7 @@ final class WatchedRouter {
     func end() {
         for peer in self.peers { peer.setWritable(true) }
         // What waits for an answer or a newer consensus has waited long enough.
-        self.pass(.seconds(20))
+        if self.loop.circuitCount > 0 { self.pass(.seconds(20)) } else { self.run() }
         for peer in self.peers { peer.channel.close(promise: nil) }
         self.run()
         precondition(self.loop.circuitCount == 0, "a circuit outlives its link")
