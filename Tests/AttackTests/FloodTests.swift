@@ -203,7 +203,7 @@ struct FloodTests {
                 let create = Self.create(path[2]).create
                 circuit.send([.init(.extend, 0, path[2].identity.rawBytes + create)], command: .relayEarly)
                 // The hop before tells of its end.
-                let truncated = HostileCircuit.Message(.truncated, 0, [DestroyReason.linkBroken.rawValue])
+                let truncated = HostileCircuit.Message(.truncated, 0, [DestroyReason.destroyedByNextHop.rawValue])
                 #expect(await circuit.next() == .message(hop: 0, truncated))
             }
             await circuit.link.close()
