@@ -78,7 +78,7 @@ final class UserConnection: Sendable {
         var hasClosed = false
     }
 
-    private let channel: any Channel
+    let channel: any Channel
     private let state: NIOLockedValueBox<State>
 
     private init(channel: any Channel, state: NIOLockedValueBox<State>) {

@@ -71,7 +71,8 @@ package final class OnionStream {
         self.halfClosedIdle = endpoint.limits.halfClosedIdle
         self.isLookup = command == .resolve
         self.lifecycle = StreamLifecycle(role: endpoint.role)
-        self.gate = StreamGate(limits: endpoint.limits.gate, isOpening: endpoint.role == .exit)
+        self.gate = StreamGate(
+            limits: endpoint.limits.gate.shared(by: endpoint.streamCount + 1), isOpening: endpoint.role == .exit)
     }
 
     /// Whether nothing more may come from the far end; an answer ends a look-up.

@@ -4,7 +4,7 @@ import OnionAddress
 
 /// Floods of thor-proxy's own port, by programs of its user's machine that are broken, or not his.
 enum ProxyFloodAttacks {
-    static let all = [Self.connections, Self.halfOpen]
+    static let all = [Self.connections, Self.halfOpen, Self.unreadDownloads]
 
     private static let connections = FloodAttacks.flood(
         "proxy-connections", tries: "500 new connections a second to thor-proxy's port, each closed at once"
@@ -40,6 +40,21 @@ enum ProxyFloodAttacks {
                 channel.writeAndFlush(ByteBuffer(bytes: [0x61]), promise: nil)
                 try await FloodAttacks.pause(2)
             }
+        }
+    }
+
+    private static let unreadDownloads = FloodAttacks.flood(
+        "proxy-unread-downloads", tries: "400 downloads without end through thor-proxy, of which no byte is read"
+    ) { arena, hoard in
+        let user = try arena.needUser()
+        try await LoopbackServer.serving(.source) { port, _ in
+            _ = try await repeatedly(400, width: 16) { index in
+                // As many on a circuit as one may have, and a few less.
+                let connection = try? await user.open(port: port, name: "unread-\(index / 200)", reads: false)
+                if let connection { await hoard.keep(connection.channel) }
+                return nil
+            }
+            while true { try await FloodAttacks.pause(100) }
         }
     }
 }

@@ -36,6 +36,17 @@ public struct StreamGate: Sendable, Equatable {
             self.inFlight = max(0, inFlight)
             self.whileOpening = min(max(0, whileOpening ?? self.high), self.high)
         }
+
+        /// What each of a circuit's many streams may have: from 32 of them on less, from 64 on a quarter. They share the
+        /// circuit's window, so none of them needs all of it.
+        ///
+        /// - Parameter streamCount: streams of the circuit, itself included.
+        public func shared(by streamCount: Int) -> Limits {
+            let divisor = min(4, max(1, streamCount / 16))
+            return Limits(
+                high: self.high / divisor, low: self.low / divisor, inFlight: self.inFlight,
+                whileOpening: self.whileOpening)
+        }
     }
 
     public enum Action: Sendable, Equatable {

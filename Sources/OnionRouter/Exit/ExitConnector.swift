@@ -32,16 +32,13 @@ struct ExitConnector: Sendable {
                 guard let options = channel.syncOptions else { return }
                 try options.setOption(
                     .socketOption(.so_rcvbuf), value: ChannelOptions.Types.SocketOption.Value(receiveBufferByteCount))
-                try options.setOption(LinkSockets.unsentLowWaterOption, value: Self.unsentLowWaterByteCount)
+                try options.setOption(LinkSockets.unsentLowWaterOption, value: LinkSockets.unsentLowWaterByteCount)
                 try source?.configure(options)
             }
         }
         return (source?.apply(to: bootstrap) ?? bootstrap).connectTimeout(timeLimit)
             .connect(to: SocketAddress(endpoint))
     }
-
-    /// What the kernel takes, beyond what is on its way, for a destination that does not read.
-    private static let unsentLowWaterByteCount: ChannelOptions.Types.SocketOption.Value = 128 * 1024
 
     /// Addresses of one name that are tried, one after the other.
     static let addressLimit = 4

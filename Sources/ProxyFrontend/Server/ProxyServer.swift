@@ -137,7 +137,11 @@ package final class ProxyServer: Service, CustomStringConvertible {
         do {
             switch address.place {
             case .ip(let endpoint):
-                return try await bootstrap.bind(host: "\(endpoint.address)", port: Int(endpoint.port)).get()
+                // Inherited, too: a program that does not read is soon noticed, and its downloads wait where they come from.
+                return
+                    try await bootstrap
+                    .serverChannelOption(LinkSockets.unsentLowWaterOption, value: LinkSockets.unsentLowWaterByteCount)
+                    .bind(host: "\(endpoint.address)", port: Int(endpoint.port)).get()
             case .unix(let path): return try await Self.bind(bootstrap, path)
             }
         } catch let error as IOError {

@@ -54,6 +54,16 @@ struct StreamGateTests {
         #expect(throws: CircuitError.dataPastXOff) { try gate.dataReceived(byteCount: 1, now: self.time(2)) }
     }
 
+    @Test("many streams of a circuit get less each, and never less than a quarter")
+    func shared() {
+        let limits = StreamGate.Limits(high: 4000, low: 1000, inFlight: 9000, whileOpening: 3000)
+        #expect(limits.shared(by: 0) == limits && limits.shared(by: 31) == limits)
+        #expect(limits.shared(by: 32) == .init(high: 2000, low: 500, inFlight: 9000, whileOpening: 2000))
+        for count in [64, 256, .max] {
+            #expect(limits.shared(by: count) == .init(high: 1000, low: 250, inFlight: 9000, whileOpening: 1000))
+        }
+    }
+
     @Test("strange limits are made valid")
     func strangeLimits() {
         let limits = StreamGate.Limits(high: 0, low: 50, inFlight: -1)
