@@ -13,9 +13,9 @@ import OnionStreams
 /// can use, and no number of them takes everything.
 struct ReceiveMemory {
     /// One socket gets one part in so many of what is left.
-    private static let share = 256
+    private static let share = 512
     /// What it gets in any case.
-    static let leastByteCount = 4096
+    static let leastByteCount = 8192
 
     private(set) var leftByteCount: Int
 
