@@ -108,6 +108,15 @@ def _report(context, what, transfers, seconds):
     assert not transfers.wrong, transfers.wrong[:3]
 
 
+def end_all(network, started):
+    """End a network, and the daemons that were started again beside it."""
+    for process in started:
+        process.kill()
+        process.wait()
+    if network.process.poll() is None:
+        network.stop()
+
+
 def _round(context, network, port, part, number, size, started):
     transfers = Transfers(network, port, size)
     # Somewhere in the middle of them.
@@ -151,11 +160,7 @@ def each_part_fails(context):
                     _round(context, network, port, part, number, size, started)
         _nothing_left(context, network, before)
     finally:
-        for process in started:
-            process.kill()
-            process.wait()
-        if network.process.poll() is None:
-            network.stop()
+        end_all(network, started)
 
 
 def _nothing_left(context, network, before):

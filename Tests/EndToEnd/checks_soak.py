@@ -13,7 +13,7 @@ import time
 
 import socks
 from checks_closing import reset
-from checks_faults import command_of, start_again
+from checks_faults import command_of, end_all, start_again
 from checks_limits import processor_seconds
 from checks_load import MIB, fetch
 from network import Network, descriptors, is_alive, resident, wait_for
@@ -269,11 +269,7 @@ def soak(context):
             assert process.wait(10) == 0, f"{process.args[0]} ended with {process.returncode}"
         assert wait_for(lambda: not left(), 10), left()
     finally:
-        for process in started:
-            process.kill()
-            process.wait()
-        if network.process.poll() is None:
-            network.stop()
+        end_all(network, started)
 
 
 def _play(network, watch, load, seconds, started, deaths):
