@@ -329,8 +329,7 @@ let package = Package(
             dependencies: [
                 "DirectoryClient", "DirectoryServer", "OnionAddress", "OnionCells", "OnionCircuits", "OnionClient",
                 "OnionCrypto", "OnionDirectory", "OnionLink", "OnionRouter", "OnionStreams", deque, grdb, logging,
-                nioCore,
-                nioPosix, nioTLS,
+                nioCore, nioPosix, nioTLS,
             ],
             swiftSettings: houseRules),
         .testTarget(name: "AttackSuiteTests", dependencies: ["AttackSuite"], swiftSettings: houseRules),

@@ -40,7 +40,7 @@ package final class StreamEdge: ChannelInboundHandler {
     private static let sharedReadByteCount = 64 * 1024
     package static let manyStreams = 16
     /// NIO reads a socket to its end once the peer has closed, reads paused or not; this bounds what arrives then.
-    package static let receiveBufferByteCount = 512 * 1024
+    private static let receiveBufferByteCount = 512 * 1024
     /// Streams of one circuit share its window, so what waits in front of it is of no use beyond a window or two: it only
     /// costs memory, and is out of the processor's caches when its turn comes.
     private static let receiveBufferByteCountOfCircuit = 4 * 1024 * 1024

@@ -70,7 +70,7 @@ final class ClientCore {
 
     init(
         eventLoop: any EventLoop, configuration: OnionClient.Configuration, board: ProgressBoard, logger: Logger,
-        unixTime: @escaping () -> UInt64 = { WallClock.now },
+        unixTime: @escaping () -> UInt64 = { TimeAndChance.system.unixSeconds },
         randomBytes: @escaping () -> Bytes32 = SecureRandom.bytes32,
         onAlarm: @escaping @Sendable (ClientAlarm) -> Void = { _ in }
     ) {

@@ -1,7 +1,6 @@
 import NIOCore
 import NIOPosix
 package import OnionAddress
-import OnionStreams
 
 #if canImport(Glibc)
     import Glibc

@@ -10,8 +10,6 @@ import OnionDirectory
 import OnionLink
 import ServiceLifecycle
 
-import struct Foundation.Date
-
 /// An onion router: listens for links, relays cells, opens exit streams, and keeps its place in the consensus.
 package final class OnionRouter: Service, Sendable {
     private let configuration: RouterConfiguration
@@ -59,7 +57,7 @@ package final class OnionRouter: Service, Sendable {
         let identity = configuration.identityKey.publicKey
         let keys = RouterKeyStore(directory: configuration.stateDirectory)
         let credentials = try LinkCredentials(linkKey: try keys.linkKey())
-        let ring = try keys.onionKeys(now: UInt64(max(0, Date().timeIntervalSince1970)))
+        let ring = try keys.onionKeys(now: TimeAndChance.system.unixSeconds)
 
         let resolver = try Resolver(servers: configuration.resolvers)
         defer { resolver.stop() }
@@ -71,7 +69,7 @@ package final class OnionRouter: Service, Sendable {
             identity: identity, onionKeys: ring.accepted, limits: view.handshakeLimits, metrics: metrics,
             executor: { work in threads.submit { _ in work() } })
         let transport = try LinkTransport(credentials: credentials, limits: view.linkLimits) { observed in
-            NetInfo(unixTime: UInt64(max(0, Date().timeIntervalSince1970)), observedAddress: observed)
+            NetInfo(unixTime: TimeAndChance.system.unixSeconds, observedAddress: observed)
         }
         let shared = RouterShared(
             identity: identity, group: group, handshakes: handshakes,

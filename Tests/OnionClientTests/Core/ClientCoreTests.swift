@@ -34,8 +34,9 @@ struct ClientCoreTests {
             try router.listed(
                 "router\(index)", port: 1, linkKey: world.linkKey.publicKey, policy: ["accept *:*"], country: "SE")
         }
-        let few = try makeConsensus(Array(listed.prefix(2)), now: WallClock.now, key: world.directoryKey)
-        let enough = try makeConsensus(listed, now: WallClock.now, key: world.directoryKey)
+        let now = TimeAndChance.system.unixSeconds
+        let few = try makeConsensus(Array(listed.prefix(2)), now: now, key: world.directoryKey)
+        let enough = try makeConsensus(listed, now: now, key: world.directoryKey)
         try await loop.submit {
             let core = ClientCore(
                 eventLoop: loop,

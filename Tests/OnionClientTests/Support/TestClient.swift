@@ -105,7 +105,7 @@ func withClient<T: Sendable>(
             try router.listed(
                 "router\(index)", port: port, linkKey: world.linkKey.publicKey,
                 policy: ["reject *:25", "accept *:*"], country: ["DE", "FR", "SE", "US", "JP"][index % 5])
-        }, now: WallClock.now, key: world.directoryKey)
+        }, now: TimeAndChance.system.unixSeconds, key: world.directoryKey)
     var configuration = OnionClient.Configuration(
         directoryHost: "127.0.0.1", directoryPort: 1, directoryKey: world.directoryKey.publicKey,
         stateDirectory: world.stateDirectory)
