@@ -226,29 +226,35 @@ let package = Package(
             name: "thor-chatgpt", dependencies: ["ThorChat", "ThorDaemon", argumentParser], swiftSettings: houseRules),
 
         // Tests
+        .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: houseRules),
         .testTarget(
-            name: "OnionCryptoTests", dependencies: ["COnionCipher", "CSodium", "OnionCrypto"],
+            name: "OnionCryptoTests", dependencies: ["COnionCipher", "CSodium", "OnionCrypto", "TestSupport"],
             resources: [.copy("Vectors")], swiftSettings: houseRules),
         .testTarget(name: "OnionAddressTests", dependencies: ["OnionAddress", nioCore], swiftSettings: houseRules),
         .testTarget(
-            name: "OnionCellsTests", dependencies: ["OnionAddress", "OnionCells", "OnionCrypto", nioCore],
+            name: "OnionCellsTests",
+            dependencies: ["OnionAddress", "OnionCells", "OnionCrypto", "TestSupport", nioCore],
             swiftSettings: houseRules),
         .testTarget(
-            name: "OnionDirectoryTests", dependencies: ["OnionAddress", "OnionCrypto", "OnionDirectory", nioCore],
+            name: "OnionDirectoryTests",
+            dependencies: ["OnionAddress", "OnionCrypto", "OnionDirectory", "TestSupport", nioCore],
             resources: [.copy("Vectors")], swiftSettings: houseRules),
         .testTarget(
-            name: "OnionCircuitsTests", dependencies: ["OnionCells", "OnionCircuits", "OnionCrypto", nioCore],
+            name: "OnionCircuitsTests",
+            dependencies: ["OnionCells", "OnionCircuits", "OnionCrypto", "TestSupport", nioCore],
             swiftSettings: houseRules),
         .testTarget(
             name: "OnionLinkTests",
             dependencies: [
-                "OnionAddress", "OnionCells", "OnionCrypto", "OnionLink", nioCore, nioEmbedded, nioPosix, nioSSL,
+                "OnionAddress", "OnionCells", "OnionCrypto", "OnionLink", "TestSupport", nioCore, nioEmbedded, nioPosix,
+                nioSSL,
             ],
             swiftSettings: houseRules),
         .testTarget(
             name: "OnionStreamsTests",
             dependencies: [
-                "OnionAddress", "OnionCells", "OnionCircuits", "OnionCrypto", "OnionStreams", deque, nioCore,
+                "OnionAddress", "OnionCells", "OnionCircuits", "OnionCrypto", "OnionStreams", "TestSupport", deque,
+                nioCore,
                 nioEmbedded, nioPosix,
             ],
             swiftSettings: houseRules),
@@ -266,7 +272,7 @@ let package = Package(
             dependencies: [
                 "OnionAddress",
                 "DirectoryClient", "OnionCells", "OnionCircuits", "OnionCrypto", "OnionDirectory", "OnionLink",
-                "OnionRouter", "OnionStreams", nioCore, nioPosix,
+                "OnionRouter", "OnionStreams", "TestSupport", nioCore, nioPosix,
             ],
             swiftSettings: houseRules),
         .testTarget(
@@ -280,7 +286,8 @@ let package = Package(
         .testTarget(
             name: "ProxyFrontendTests",
             dependencies: [
-                "OnionAddress", "OnionCells", "OnionClient", "ProxyFrontend", lifecycle, logging, nioConcurrencyHelpers,
+                "OnionAddress", "OnionCells", "OnionClient", "ProxyFrontend", "TestSupport", lifecycle, logging,
+                nioConcurrencyHelpers,
                 nioHTTP1,
                 nioCore, nioEmbedded, nioPosix,
             ],
@@ -328,7 +335,8 @@ let package = Package(
             name: "FaultTests",
             dependencies: [
                 "DirectoryClient", "DirectoryServer", "OnionAddress", "OnionCells", "OnionCircuits", "OnionClient",
-                "OnionCrypto", "OnionDirectory", "OnionLink", "OnionRouter", "OnionStreams", deque, grdb, logging,
+                "OnionCrypto", "OnionDirectory", "OnionLink", "OnionRouter", "OnionStreams", "TestSupport", deque, grdb,
+                logging,
                 nioCore, nioPosix, nioTLS,
             ],
             swiftSettings: houseRules),

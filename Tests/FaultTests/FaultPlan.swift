@@ -1,4 +1,5 @@
 import NIOCore
+import TestSupport
 
 /// What goes wrong in a run, and what the run is about; all of it follows from the seed.
 struct FaultPlan {

@@ -1,5 +1,6 @@
 import NIOCore
 import OnionCrypto
+import TestSupport
 import Testing
 
 @testable import OnionCells

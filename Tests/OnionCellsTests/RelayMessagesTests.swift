@@ -1,6 +1,7 @@
 import NIOCore
 import OnionAddress
 import OnionCrypto
+import TestSupport
 import Testing
 
 @testable import OnionCells
@@ -204,18 +205,5 @@ struct RelayMessagesRejectionTests {
         var data = ByteBuffer()
         write(&data)
         #expect((try? read(data)) == value, "seed \(seed)")
-    }
-}
-
-/// A small deterministic generator, so that a failing seed can be run again.
-struct SplitMix64: RandomNumberGenerator {
-    private var state: UInt64
-    init(_ seed: UInt64) { self.state = seed }
-    mutating func next() -> UInt64 {
-        self.state &+= 0x9e37_79b9_7f4a_7c15
-        var z = self.state
-        z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
-        z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
-        return z ^ (z >> 31)
     }
 }

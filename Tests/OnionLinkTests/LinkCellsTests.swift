@@ -1,6 +1,7 @@
 import NIOCore
 import NIOEmbedded
 import OnionCells
+import TestSupport
 import Testing
 
 @testable import OnionLink

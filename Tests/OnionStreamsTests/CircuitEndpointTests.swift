@@ -3,6 +3,7 @@ import NIOEmbedded
 import OnionCells
 import OnionCircuits
 import OnionCrypto
+import TestSupport
 import Testing
 
 @testable import OnionStreams

@@ -2,6 +2,7 @@ import NIOCore
 import NIOEmbedded
 import OnionCells
 import OnionCircuits
+import TestSupport
 import Testing
 
 @testable import OnionStreams

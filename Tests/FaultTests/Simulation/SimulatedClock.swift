@@ -1,6 +1,7 @@
 import NIOCore
 import OnionCrypto
 import OnionLink
+import TestSupport
 
 /// A node's clock. It may be wrong; it outlives the node's process.
 final class SimulatedClock: @unchecked Sendable {

@@ -1,6 +1,7 @@
 import NIOCore
 import OnionCircuits
 import OnionCrypto
+import TestSupport
 
 /// Circuits that share one bottleneck: a queue that lets cells through at a fixed rate, with fixed delays round it.
 ///
@@ -29,7 +30,7 @@ struct BottleneckSimulation {
     private var bottleneckFreeAt: Int64 = 0
     /// (time, delay) of each cell in the bottleneck's queue.
     private(set) var queueDelays: [(at: Int64, delay: Int64)] = []
-    private var random = SeededGenerator(seed: 7)
+    private var random = SplitMix64(7)
 
     init(roundTrip: TimeAmount, cellsPerSecond: Int64) {
         self.roundTrip = roundTrip.nanoseconds

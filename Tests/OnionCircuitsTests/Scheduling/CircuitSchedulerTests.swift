@@ -1,6 +1,7 @@
 import NIOCore
 import OnionCells
 import OnionCircuits
+import TestSupport
 import Testing
 
 @Suite("Circuit scheduler")
@@ -93,7 +94,7 @@ struct CircuitSchedulerTests {
     @Test("serves the least recent user, as a plain search would, across scalings", arguments: UInt64(1)...10)
     func model(seed: UInt64) {
         print("seed", seed)
-        var random = SeededGenerator(seed: seed)
+        var random = SplitMix64(seed)
         var scheduler = self.scheduler(halfLife: .milliseconds(8))
         var weights: [UInt32: Double] = [:]
         var waiting: Set<UInt32> = []

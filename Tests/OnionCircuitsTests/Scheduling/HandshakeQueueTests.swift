@@ -1,5 +1,6 @@
 import NIOCore
 import OnionCircuits
+import TestSupport
 import Testing
 
 @Suite("Handshake queue")
@@ -73,7 +74,7 @@ struct HandshakeQueueTests {
     @Test("with n links waiting, nobody waits for more than n - 1 others per handshake", arguments: UInt64(1)...5)
     func fairness(seed: UInt64) {
         print("seed", seed)
-        var random = SeededGenerator(seed: seed)
+        var random = SplitMix64(seed)
         var queue = Queue(limits: Queue.Limits(total: 1000, perLink: 100, patience: .hours(1)))
         let links = ["a", "b", "c", "d"]
         // Elements say which link they are from.

@@ -1,5 +1,6 @@
 import NIOCore
 import OnionCircuits
+import TestSupport
 import Testing
 
 @Suite("Queue ledger")
@@ -52,7 +53,7 @@ struct QueueLedgerTests {
     @Test("the total is the sum of the queues, whatever happens", arguments: UInt64(1)...10)
     func sums(seed: UInt64) {
         print("seed", seed)
-        var random = SeededGenerator(seed: seed)
+        var random = SplitMix64(seed)
         var ledger = QueueLedger<Int>(ceiling: 5000)
         var model: [Int: Int] = [:]
         for step in 0..<5000 {

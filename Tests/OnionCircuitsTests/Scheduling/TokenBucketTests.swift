@@ -1,5 +1,6 @@
 import NIOCore
 import OnionCircuits
+import TestSupport
 import Testing
 
 @Suite("Token bucket")
@@ -43,7 +44,7 @@ struct TokenBucketTests {
     @Test("grants at most burst + rate · time, whatever the steps", arguments: UInt64(1)...10)
     func bound(seed: UInt64) {
         print("seed", seed)
-        var random = SeededGenerator(seed: seed)
+        var random = SplitMix64(seed)
         let rate = Int.random(in: 1...1000, using: &random)
         let burst = Int.random(in: 1...100, using: &random)
         var bucket = TokenBucket(ratePerSecond: rate, burst: burst, now: .start)

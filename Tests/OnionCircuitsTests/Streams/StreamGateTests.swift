@@ -1,5 +1,6 @@
 import NIOCore
 import OnionCircuits
+import TestSupport
 import Testing
 
 @Suite("Stream gate")
@@ -75,7 +76,7 @@ struct StreamGateTests {
     @Test("alternates, keeps its distance, and never pauses an empty buffer for good", arguments: UInt64(1)...20)
     func property(seed: UInt64) throws {
         print("seed", seed)
-        var random = SeededGenerator(seed: seed)
+        var random = SplitMix64(seed)
         var gate = StreamGate(limits: StreamGate.Limits(high: 1000, low: 300, inFlight: .max / 2))
         var sender = XOffState()
         var now = NIODeadline.start

@@ -1,5 +1,6 @@
 import OnionCells
 import OnionCircuits
+import TestSupport
 import Testing
 
 @Suite("Stream lifecycle")
@@ -158,7 +159,7 @@ struct StreamLifecycleTests {
     @Test("honest ends never break a rule, whatever the timing", arguments: UInt64(1)...50)
     func honest(seed: UInt64) throws {
         print("seed", seed)
-        var random = SeededGenerator(seed: seed)
+        var random = SplitMix64(seed)
         enum Message { case connected, data, end(EndReason) }
         for _ in 0..<200 {
             var ends = [StreamLifecycle(role: .client), StreamLifecycle(role: .exit)]

@@ -1,5 +1,6 @@
 import OnionCells
 import OnionCircuits
+import TestSupport
 import Testing
 
 @Suite("Stream register")
@@ -58,7 +59,7 @@ struct StreamIDSetTests {
     @Test("agrees with a Set", arguments: UInt64(1)...5)
     func model(seed: UInt64) {
         print("seed", seed)
-        var random = SeededGenerator(seed: seed)
+        var random = SplitMix64(seed)
         var set = StreamIDSet()
         var model: Set<UInt16> = []
         for _ in 0..<5000 {

@@ -1,5 +1,6 @@
 import Foundation
 @_spi(Testing) import OnionCrypto
+import TestSupport
 import Testing
 
 /// A client and its routers, in both directions.
@@ -10,7 +11,7 @@ struct HopCipherTests {
         let client: [HopCipher]
         let routers: [HopCipher]
 
-        init(_ implementation: CipherImplementation, hopCount: Int = 3, _ generator: inout SeededGenerator) throws {
+        init(_ implementation: CipherImplementation, hopCount: Int = 3, _ generator: inout SplitMix64) throws {
             let keys = (0..<hopCount).map { _ in generator.bytes(HopCipher.keyByteCount) }
             self.client = try keys.map { try #require(HopCipher(keyBytes: $0, implementation: implementation)) }
             // The routers run another implementation than the client where there is one.
@@ -20,7 +21,7 @@ struct HopCipherTests {
 
     @Test("a client's cells reach the hop that they are for", arguments: CipherImplementation.available, [509, 2043])
     func forward(implementation: CipherImplementation, byteCount: Int) throws {
-        var generator = SeededGenerator(seed: 1)
+        var generator = SplitMix64(1)
         let circuit = try Circuit(implementation, &generator)
         for _ in 0..<50 {
             let target = Int.random(in: 0..<3, using: &generator)
@@ -38,7 +39,7 @@ struct HopCipherTests {
 
     @Test("a router's cells reach the client, which knows whose they are", arguments: CipherImplementation.available)
     func backward(implementation: CipherImplementation) throws {
-        var generator = SeededGenerator(seed: 2)
+        var generator = SplitMix64(2)
         let circuit = try Circuit(implementation, &generator)
         for _ in 0..<50 {
             let origin = Int.random(in: 0..<3, using: &generator)
@@ -58,7 +59,7 @@ struct HopCipherTests {
     @Test(
         "any flipped bit, or another command, turns the whole cell to noise", arguments: 1...40 as ClosedRange<UInt64>)
     func tampering(seed: UInt64) throws {
-        var generator = SeededGenerator(seed: seed)
+        var generator = SplitMix64(seed)
         let implementation = try #require(CipherImplementation.available.randomElement(using: &generator))
         let circuit = try Circuit(implementation, &generator)
         let plain = generator.bytes(2043)
@@ -95,7 +96,7 @@ struct HopCipherTests {
 
     @Test("a tampered cell comes from no hop, as the client sees it")
     func tamperingBackward() throws {
-        var generator = SeededGenerator(seed: 3)
+        var generator = SplitMix64(3)
         let circuit = try Circuit(.best, &generator)
         var body = generator.bytes(2043)
         _ = body.asBody { circuit.routers[2].originate(command: 3, body: &$0) }
@@ -106,7 +107,7 @@ struct HopCipherTests {
 
     @Test("a cell that is replayed, dropped or reordered is not recognised")
     func replay() throws {
-        var generator = SeededGenerator(seed: 4)
+        var generator = SplitMix64(4)
         let circuit = try Circuit(.best, hopCount: 1, &generator)
         var cells = (0..<3).map { _ in generator.bytes(2043) }
         for index in cells.indices {
@@ -125,7 +126,7 @@ struct HopCipherTests {
 
     @Test("what is dropped leaves no key behind", arguments: CipherImplementation.available)
     func wiped(_ implementation: CipherImplementation) throws {
-        var generator = SeededGenerator(seed: 7)
+        var generator = SplitMix64(7)
         let keys = generator.bytes(HopCipher.keyByteCount)
         // N, which every implementation keeps as it is, far from the ends that the allocator writes over.
         let nonce = Data(keys[64...])

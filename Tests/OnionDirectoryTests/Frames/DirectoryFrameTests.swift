@@ -1,6 +1,7 @@
 import NIOCore
 import OnionCrypto
 import OnionDirectory
+import TestSupport
 import Testing
 
 @Suite("Directory frames")

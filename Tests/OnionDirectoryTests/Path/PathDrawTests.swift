@@ -1,5 +1,6 @@
 import OnionAddress
 import OnionCrypto
+import TestSupport
 import Testing
 
 @testable import OnionDirectory

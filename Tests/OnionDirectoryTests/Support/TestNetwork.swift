@@ -1,18 +1,9 @@
 import OnionAddress
 import OnionCrypto
 import OnionDirectory
+import TestSupport
 
-/// A small deterministic generator, so that a failing seed can be run again.
-struct SplitMix64: RandomNumberGenerator {
-    var state: UInt64
-    init(_ seed: UInt64) { self.state = seed }
-    mutating func next() -> UInt64 {
-        self.state &+= 0x9e37_79b9_7f4a_7c15
-        var z = self.state
-        z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
-        z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
-        return z ^ (z >> 31)
-    }
+extension SplitMix64 {
     mutating func bytes32() -> Bytes32 {
         Bytes32((0..<32).map { _ in UInt8(truncatingIfNeeded: self.next()) }) ?? .zero
     }

@@ -1,4 +1,5 @@
 import OnionCells
+import TestSupport
 import Testing
 
 @testable import OnionRouter

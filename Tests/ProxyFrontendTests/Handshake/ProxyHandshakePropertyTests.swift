@@ -1,21 +1,7 @@
+import TestSupport
 import Testing
 
 @testable import ProxyFrontend
-
-/// A small generator with a seed, so that a failure can be run again.
-struct SeededGenerator: RandomNumberGenerator {
-    private var state: UInt64
-
-    init(seed: UInt64) { self.state = seed }
-
-    mutating func next() -> UInt64 {
-        self.state &+= 0x9E37_79B9_7F4A_7C15
-        var z = self.state
-        z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-        return z ^ (z >> 31)
-    }
-}
 
 @Suite("Handshakes, whatever comes")
 struct ProxyHandshakePropertyTests {
@@ -56,7 +42,7 @@ struct ProxyHandshakePropertyTests {
 
     @Test("random bytes never trap, whatever their split, and little is kept", arguments: 0..<40 as Range<UInt64>)
     func random(seed: UInt64) {
-        var generator = SeededGenerator(seed: seed)
+        var generator = SplitMix64(seed)
         let starts: [[UInt8]] = [
             [], [5], [4], SOCKS5Bytes.greeting, SOCKS5Bytes.accountGreeting, SOCKS5Bytes.greeting + [5, 1, 0, 3],
             bytes("CONNECT "), bytes("CONNECT a:1 HTTP/1.1\r\nProxy-Authorization:"),
@@ -76,7 +62,7 @@ struct ProxyHandshakePropertyTests {
         "a conversation with one byte changed never traps and does not depend on its split",
         arguments: Self.conversations)
     func mutated(conversation: [UInt8]) {
-        var generator = SeededGenerator(seed: UInt64(conversation.count))
+        var generator = SplitMix64(UInt64(conversation.count))
         for index in conversation.indices {
             var changed = conversation
             changed[index] = UInt8.random(in: 0...255, using: &generator)
