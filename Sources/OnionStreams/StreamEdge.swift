@@ -79,7 +79,9 @@ package final class StreamEdge: ChannelInboundHandler {
         if context.channel.isActive { self.attach() }
     }
 
+    /// A channel that was active when the edge was added may say so once more.
     private func attach() {
+        guard !self.isAttached else { return }
         self.isAttached = true
         // Should this process die now, the kernel tells the peer of a reset, and not of an end.
         if let context { Self.setReset(true, onClosing: context.channel) }

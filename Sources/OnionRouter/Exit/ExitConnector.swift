@@ -33,7 +33,6 @@ struct ExitConnector: Sendable {
                 try options.setOption(
                     .socketOption(.so_rcvbuf), value: ChannelOptions.Types.SocketOption.Value(receiveBufferByteCount))
                 try options.setOption(LinkSockets.unsentLowWaterOption, value: LinkSockets.unsentLowWaterByteCount)
-                try source?.configure(options)
             }
         }
         return (source?.apply(to: bootstrap) ?? bootstrap).connectTimeout(timeLimit)

@@ -20,13 +20,11 @@ struct ExitSource: Sendable, Equatable {
         return !SpecialPurpose.isLoopback(self.address) || SpecialPurpose.isLoopback(destination)
     }
 
-    /// Let a bootstrap's connection leave from here; its channel's options are set by ``configure(_:)``.
+    /// Let a bootstrap's connection leave from here.
     func apply(to bootstrap: ClientBootstrap) -> ClientBootstrap {
-        bootstrap.bind(to: SocketAddress(Endpoint(address: self.address, port: 0)))
-    }
-
-    func configure(_ options: any NIOSynchronousChannelOptions) throws {
-        try options.setOption(Self.portWhenConnecting, value: 1)
+        // The bootstrap's own options are the ones that are set before it binds.
+        bootstrap.channelOption(Self.portWhenConnecting, value: 1)
+            .bind(to: SocketAddress(Endpoint(address: self.address, port: 0)))
     }
 
     /// IP_BIND_ADDRESS_NO_PORT, which is for IPv6 sockets too: the kernel picks the port when it knows the destination, so

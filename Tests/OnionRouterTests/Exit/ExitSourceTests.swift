@@ -46,6 +46,24 @@ struct ExitSourceTests {
         }
     }
 
+    @Test("the port is picked when the destination is known")
+    func port() async throws {
+        let loop = MultiThreadedEventLoopGroup.singleton.next()
+        let listener = try await ServerBootstrap(group: loop).bind(host: "127.0.0.1", port: 0).get()
+        let bound = loop.makePromise(of: SocketAddress?.self)
+        // The initializer runs when the socket is bound, and before it connects.
+        let bootstrap = ClientBootstrap(group: loop).channelInitializer { channel in
+            bound.succeed(channel.localAddress)
+            return channel.eventLoop.makeSucceededVoidFuture()
+        }
+        let source = ExitSource(address: try #require(IPAddress("127.0.0.5")))
+        let channel = try await source.apply(to: bootstrap).connect(to: try #require(listener.localAddress)).get()
+        #expect(try await bound.futureResult.get() == SocketAddress(ipAddress: "127.0.0.5", port: 0))
+        #expect(try #require(channel.localAddress?.port) > 0)
+        try await channel.close()
+        try await listener.close()
+    }
+
     @Test("knows which addresses are this machine's")
     func own() throws {
         #expect(OnionRouter.isOwnAddress(try #require(IPAddress("127.0.0.9"))))
