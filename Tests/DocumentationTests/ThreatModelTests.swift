@@ -14,10 +14,11 @@ struct ThreatModelTests {
         var found: [String: String] = [:]
         let files = FileManager.default.enumerator(at: folder, includingPropertiesForKeys: nil)
         while let file = files?.nextObject() as? URL {
-            guard ["swift", "py"].contains(file.pathExtension), !file.path.contains("/.build"),
+            let path = String(file.path.dropFirst(Self.root.path.count + 1))
+            guard ["swift", "py"].contains(file.pathExtension), !path.contains("/.build"),
                 let text = try? String(contentsOf: file, encoding: .utf8)
             else { continue }
-            found[String(file.path.dropFirst(Self.root.path.count + 1))] = text
+            found[path] = text
         }
         return found
     }()

@@ -10,12 +10,13 @@ process starts; so there is one build. What is mutated, in the modules below:
 
 With THOR_MUTANT_RECORD the switches write down what a test feels: that of a clause only where the clause does not hold, that
 of a limit only at the limit. Each test is run so once; then each mutant against the tests that feel it, the fast ones first,
-until one fails, crashes or hangs. A mutant that no test feels, or that none fails for, survives.
+until one fails, crashes or hangs. A mutant that no test feels, or that none fails for, survives. After a change all are judged
+again, each by the tests that failed for it the last time first.
 
 What may survive is in equivalent.txt, a line each: "file | kind | text | reason". The exit code is 1 if something else did.
 A run that was stopped, or whose --budget of seconds is spent (exit code 75), goes on where it was.
 """
-import argparse, collections, concurrent.futures, hashlib, json, os, pathlib, re, signal, subprocess, sys, tempfile
+import argparse, collections, concurrent.futures, hashlib, itertools, json, os, pathlib, re, signal, subprocess, sys, tempfile
 import threading, time
 
 MODULES = """OnionAddress OnionCells OnionCrypto OnionDirectory OnionCircuits OnionLink OnionStreams DirectoryClient
@@ -271,6 +272,7 @@ def main():
     parser.add_argument("--jobs", type=int, default=1, help="test processes at once")
     parser.add_argument("--scratch", type=pathlib.Path, default=ROOT / ".build-mutants")
     parser.add_argument("--budget", type=float, default=float("inf"), help="seconds after which to stop")
+    parser.add_argument("--patience", type=float, default=60, help="seconds of tests for one mutant: it wants a quick one")
     parser.add_argument("--only", default="", help="only mutants whose file, kind or text has this")
     options = parser.parse_args()
     end, scratch, lock = time.monotonic() + options.budget, options.scratch, threading.Lock()
@@ -281,7 +283,7 @@ def main():
     log, digest = scratch / "mutants.json", hashlib.sha256(program.read_bytes()).hexdigest()
     known = json.loads(log.read_text()) if log.exists() else {}
     if known.get("digest") != digest:
-        known = {"digest": digest, "felt": {}, "seconds": {}, "result": {}}
+        known = {"digest": digest, "felt": {}, "seconds": {}, "result": {}, "killers": known.get("killers", {})}
 
     def inParallel(work, items):
         def unlessLate(item):
@@ -319,15 +321,21 @@ def main():
     def judge(mutant):
         result, batch, seconds, budget = "no test feels it", [], 0, 1
         names = feelers[mutant["number"]]
+        before = known["killers"].get(mutant["name"], [])
+        names.sort(key=lambda name: name not in before)
+        # The first counts in any case.
+        spent = itertools.accumulate(known["seconds"][name] for name in names)
+        names = names[:max(1, sum(1 for all in spent if all <= options.patience))]
         for i, name in enumerate(names):
             batch.append(name)
             seconds += known["seconds"][name]
             if i + 1 == len(names) or seconds > budget:
                 killer = run(scratch, command, batch, 20 + 5 * seconds, THOR_MUTANT=str(mutant["number"]))
                 result = f"killed: {killer}" if killer else "survives"
-                batch, seconds, budget = [], 0, budget * 4
                 if killer:
+                    known["killers"][mutant["name"]] = batch
                     break
+                batch, seconds, budget = [], 0, budget * 4
         with lock:
             known["result"][mutant["name"]] = result
             save()
