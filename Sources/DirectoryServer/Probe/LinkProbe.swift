@@ -15,11 +15,13 @@ package struct LinkProbe: RouterProbing {
 
     private let tls: LinkTLS
     private let group: any EventLoopGroup
+    private let timeLimit: TimeAmount
 
     /// - Throws: what the TLS library says.
-    package init(group: any EventLoopGroup) throws {
+    package init(group: any EventLoopGroup, timeLimit: TimeAmount = Self.timeLimit) throws {
         self.tls = try LinkTLS(credentials: nil, protocol: .link)
         self.group = group
+        self.timeLimit = timeLimit
     }
 
     package func probe(_ descriptor: RouterDescriptor) async -> ProbeOutcome {
@@ -31,7 +33,7 @@ package struct LinkProbe: RouterProbing {
         let eventLoop = self.group.next()
         let outcome = eventLoop.makePromise(of: ProbeOutcome.self)
         let connecting = ClientBootstrap(group: eventLoop)
-            .connectTimeout(Self.timeLimit)
+            .connectTimeout(self.timeLimit)
             .channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
                     let pipeline = channel.pipeline.syncOperations
@@ -40,7 +42,7 @@ package struct LinkProbe: RouterProbing {
                 }
             }
             .connect(to: address)
-        let timer = eventLoop.scheduleTask(in: Self.timeLimit) { outcome.succeed(.unreachable) }
+        let timer = eventLoop.scheduleTask(in: self.timeLimit) { outcome.succeed(.unreachable) }
         connecting.whenFailure { _ in outcome.succeed(.unreachable) }
         let found = await withTaskCancellationHandler {
             (try? await outcome.futureResult.get()) ?? .unreachable
