@@ -333,11 +333,12 @@ def main():
                 killer = run(scratch, command, batch, 20 + 5 * seconds, THOR_MUTANT=str(mutant["number"]))
                 result = f"killed: {killer}" if killer else "survives"
                 if killer:
-                    known["killers"][mutant["name"]] = batch
                     break
                 batch, seconds, budget = [], 0, budget * 4
         with lock:
             known["result"][mutant["name"]] = result
+            if result.startswith("killed"):
+                known["killers"][mutant["name"]] = batch
             save()
 
     chosen = [m for m in all if options.only in m["name"]]
