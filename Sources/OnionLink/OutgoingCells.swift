@@ -136,8 +136,8 @@ struct OutgoingCells {
             || (self.queuedByteCount > self.limits.queuedCellsPerLink * Cell.byteCount && cellCount > self.fairShare)
     }
 
-    /// With the link's total spent, a circuit with more than its part of it has to go.
-    private var fairShare: Int { self.limits.queuedCellsPerLink / max(1, self.queues.count) }
+    /// With the link's total spent, a circuit with more than its part of it has to go. There are queues then.
+    private var fairShare: Int { self.limits.queuedCellsPerLink / self.queues.count }
 
     /// Move waiting cells into the batch until it is full.
     ///
@@ -171,7 +171,7 @@ struct OutgoingCells {
         guard let queue = self.queues[circuit] else { return 0 }
         let isWasteful = queue.readerIndex >= max(Self.fullBatchByteCount, queue.readableBytes)
         let left = queue.readableBytes / Cell.byteCount
-        if isWasteful && left > 0 { self.queues[circuit]?.discardReadBytes() }
+        if isWasteful { self.queues[circuit]?.discardReadBytes() }
         return left
     }
 

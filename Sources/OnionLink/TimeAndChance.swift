@@ -39,7 +39,7 @@ package struct TimeAndChance: Sendable {
     /// This machine's.
     package static let system = TimeAndChance(
         now: { .now() },
-        unixMilliseconds: { UInt64(exactly: max(0, Date().timeIntervalSince1970 * 1000).rounded(.down)) ?? 0 },
+        unixMilliseconds: { UInt64(exactly: (Date().timeIntervalSince1970 * 1000).rounded(.down)) ?? 0 },
         sleep: { try await Task.sleep(for: .nanoseconds($0.nanoseconds)) },
         randomBytes: SecureRandom.bytes32)
 }

@@ -37,7 +37,7 @@ struct ExitGate: Sendable {
         // A node closes one port; the one behind it is judged by the rules again.
         let behindNodes = view.nodeEndpoints.filter { addresses.contains($0.address) }.map { $0.port &+ 1 }
         return self.policy.decisivePorts.union(behindNodes).contains {
-            $0 != 0 && self.allows(Endpoint(address: address, port: $0), in: view)
+            self.allows(Endpoint(address: address, port: $0), in: view)
         }
     }
 

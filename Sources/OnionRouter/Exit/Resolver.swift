@@ -297,7 +297,7 @@ private final class AresChannel: @unchecked Sendable {
         for (index, socket) in sockets.enumerated() {
             let isReadable = bits & (1 << index) != 0
             let isWritable = bits & (1 << (index + Int(ARES_GETSOCK_MAXNUM))) != 0
-            guard isReadable || isWritable else { continue }
+            // Past the last socket there is none, and nothing to wait for: poll passes over it.
             let events = (isReadable ? Int16(POLLIN) : 0) | (isWritable ? Int16(POLLOUT) : 0)
             polled.append(pollfd(fd: socket, events: events, revents: 0))
         }
@@ -305,10 +305,9 @@ private final class AresChannel: @unchecked Sendable {
         let isTimed = ares_timeout(self.channel, nil, &due) != nil
         let milliseconds = isTimed ? CInt(clamping: due.tv_sec * 1000 + due.tv_usec / 1000 + 1) : -1
         _ = poll(&polled, nfds_t(polled.count), milliseconds)
-        if polled[0].revents != 0 {
-            var count: UInt64 = 0
-            _ = read(wakeup, &count, MemoryLayout<UInt64>.size)
-        }
+        // Does not wait: with nothing to read it says so.
+        var count: UInt64 = 0
+        _ = read(wakeup, &count, MemoryLayout<UInt64>.size)
         for entry in polled.dropFirst() where entry.revents != 0 {
             let isReadable = entry.revents & Int16(POLLIN | POLLERR | POLLHUP) != 0
             let isWritable = entry.revents & Int16(POLLOUT) != 0
@@ -322,11 +321,11 @@ private final class AresChannel: @unchecked Sendable {
 
 extension IPAddress {
     /// Read a C socket address of either family: the family is its first field, the address lies at offset 4 or 8.
-    fileprivate init?(_ address: UnsafeMutablePointer<sockaddr>, byteCount: Int) {
+    init?(_ address: UnsafePointer<sockaddr>, byteCount: Int) {
         let bytes = UnsafeRawBufferPointer(start: address, count: byteCount)
-        guard byteCount >= MemoryLayout<sa_family_t>.size else { return nil }
+        guard byteCount >= 8 else { return nil }
         switch CInt(bytes.loadUnaligned(as: sa_family_t.self)) {
-        case AF_INET where byteCount >= 8: self.init(bytes: bytes[4..<8])
+        case AF_INET: self.init(bytes: bytes[4..<8])
         case AF_INET6 where byteCount >= 24: self.init(bytes: bytes[8..<24])
         default: return nil
         }

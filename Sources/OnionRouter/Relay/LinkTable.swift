@@ -40,7 +40,6 @@ final class LinkTable {
     /// count as an OR's exactly while it is listed.
     func consensusChanged(listed: Ed25519PublicKey?) -> LinkPeer.Change {
         let change = self.peer.consensusChanged(listed: listed)
-        guard change != .none else { return change }
         for case .previous(let circuit) in self.circuits.values { circuit.previousHop = self.peer }
         return change
     }

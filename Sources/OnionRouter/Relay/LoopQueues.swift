@@ -23,12 +23,12 @@ struct LoopQueues {
 
     /// - Parameters:
     ///   - ceiling: of the process, in bytes.
-    ///   - loopCount: event loops that share it.
+    ///   - loopCount: event loops that share it; there is one at least.
     init(ceiling: Int, loopCount: Int) {
         self.ledger = QueueLedger(ceiling: Self.share(of: ceiling, loopCount: loopCount))
     }
 
-    private static func share(of ceiling: Int, loopCount: Int) -> Int { ceiling / max(1, loopCount) }
+    private static func share(of ceiling: Int, loopCount: Int) -> Int { ceiling / loopCount }
 
     mutating func update(ceiling: Int, loopCount: Int) {
         self.ledger.ceiling = Self.share(of: ceiling, loopCount: loopCount)
@@ -59,6 +59,6 @@ struct LoopQueues {
     /// A victim's circuit is gone. What is left of its queue counts as new, so that it is not chosen again at once.
     mutating func relieved(_ key: Key, now: NIODeadline) {
         let left = self.ledger.forget(key)
-        if left > 0 { _ = self.ledger.added(left, to: key, now: now) }
+        _ = self.ledger.added(left, to: key, now: now)
     }
 }

@@ -193,7 +193,6 @@ final class RouterLoop {
             }
             return exit.cellReceived(payload: payload, tag: tag)
         }
-        try circuit.rules.messageReceived(.extend)
         // Extend travels alone, and once there has been a stream this hop stays the last. Padding does no harm.
         guard try walker.nextMessage(in: payload) == nil, circuit.exit?.isUnused ?? true else {
             throw .messageNotAllowed(.extend)
@@ -321,7 +320,7 @@ final class RouterLoop {
         _ circuit: RelayCircuit, link: LinkHandle, id: CircuitID, _ next: NIOLoopBound<NextHopCircuit>,
         _ created: [UInt8]
     ) {
-        guard let action = try? circuit.rules.nextHopCreated(), action == .sendExtended,
+        guard case .sendExtended? = try? circuit.rules.nextHopCreated(),
             case .extending(let forward, let backward) = circuit.stage
         else {
             return link.loop.run { $0.end(next.value, telling: nil, destroy: true) }
@@ -397,9 +396,7 @@ final class RouterLoop {
     ///
     /// - Parameter backward: the cipher that had been moved to the next link's loop.
     private func nextHopGone(_ circuit: RelayCircuit, _ reason: DestroyReason, backward moved: HopCipher? = nil) {
-        guard self.contains(circuit), case .truncateThenDestroy(let reason) = circuit.rules.nextHopGone(reason) else {
-            return
-        }
+        guard case .truncateThenDestroy(let reason) = circuit.rules.nextHopGone(reason) else { return }
         var cipher = moved
         if case .extending(_, let backward) = circuit.stage { cipher = backward }
         if let cipher { self.originate(.truncated, data: [reason.rawValue], with: cipher, on: circuit) }
@@ -414,9 +411,8 @@ final class RouterLoop {
     ///   - reason: what the previous hop's half hears; nil if that is where the end comes from.
     ///   - destroy: whether the next OR is to be told.
     private func end(_ circuit: NextHopCircuit, telling reason: DestroyReason?, destroy: Bool) {
-        guard case .next(let found) = self.tables[ObjectIdentifier(circuit.link)]?.circuits[circuit.id],
-            found === circuit
-        else { return }
+        // Ids serve once: what has this one is this circuit.
+        guard case .next = self.tables[ObjectIdentifier(circuit.link)]?.circuits[circuit.id] else { return }
         circuit.timer?.cancel()
         if destroy {
             // Reason 0: whatever the client's side said or did is not for those ahead.

@@ -145,10 +145,16 @@ package final class OnionRouter: Service, Sendable {
             return Endpoint(address: advertised.address, port: advertised.port ?? bound.port)
         }
         if !bound.address.isUnspecified { return bound }
-        let candidates = try ExitGate.interfaceAddresses()
-            .filter { $0.isIPv4 == bound.address.isIPv4 && SpecialPurpose.isPublicInternet($0) }
-        guard let address = candidates.min() else { throw RouterError.noPublicAddress }
+        let own = try ExitGate.interfaceAddresses()
+        guard let address = Self.publicAddress(among: own, isIPv4: bound.address.isIPv4) else {
+            throw RouterError.noPublicAddress
+        }
         return Endpoint(address: address, port: bound.port)
+    }
+
+    /// The lowest public address of that family, so that it is the same at each start.
+    static func publicAddress(among addresses: Set<IPAddress>, isIPv4: Bool) -> IPAddress? {
+        addresses.filter { $0.isIPv4 == isIPv4 && SpecialPurpose.isPublicInternet($0) }.min()
     }
 }
 
