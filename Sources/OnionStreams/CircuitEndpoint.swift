@@ -334,12 +334,13 @@ package final class CircuitEndpoint {
 
     /// How many cells a stream may fill before the next has its turn. More at once is less work for whoever takes them out
     /// again; but a round of all streams should take no longer than half of a round trip, or ``roundTime`` if that is more.
+    /// None is as good as one: a turn ends with a full cell.
     private var turnCellCount: Int {
         // No overflow: fewer than 2^14 cells, less than 2^42 ns.
         let roundTrip = max(1, self.congestion.smoothedRTT.nanoseconds)
         let round = max(roundTrip / 2, Self.roundTime.nanoseconds)
         let cellCount = Int64(self.congestion.window) * round / roundTrip / Int64(self.ready.count + 1)
-        return Int(min(max(1, cellCount), Self.longestTurnCellCount))
+        return Int(min(cellCount, Self.longestTurnCellCount))
     }
 
     private func packStreams(into payload: inout MutableRawSpan, _ writer: inout RelayMessageWriter) {

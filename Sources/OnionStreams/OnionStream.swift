@@ -111,7 +111,7 @@ package final class OnionStream {
 
     /// Send bytes that the socket gave.
     package func send(_ bytes: ByteBuffer) {
-        guard self.lifecycle.canSendData, bytes.readableBytes > 0 else { return }
+        guard self.lifecycle.canSendData else { return }
         self.lastMovedAt = self.eventLoop.now
         if self.outbox.readableBytes == 0 {
             self.outbox = bytes
@@ -327,7 +327,7 @@ package final class OnionStream {
             if wasOpening { self.opener?.streamRefused(reason) }
         case .drop:
             // It gave up on what we were still to send.
-            guard reason != .finished, self.farewell != nil else { return }
+            guard reason != .finished else { return }
             self.outbox = ByteBuffer()
             self.farewell = nil
             self.over(reason, tellSink: true)

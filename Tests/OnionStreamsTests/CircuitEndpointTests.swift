@@ -81,6 +81,61 @@ struct CircuitEndpointTests {
         #expect(circuit.exit.failures.isEmpty)
     }
 
+    @Test("a Begin that fills a cell to the last byte goes into it, and a longer one into the next", arguments: [0, 1])
+    func beginFillsCell(extra: Int) throws {
+        func begin(hostByteCount: Int) -> ByteBuffer {
+            var data = ByteBuffer()
+            Begin(target: .host(String(repeating: "a", count: hostByteCount), port: 80)).write(to: &data)
+            return data
+        }
+        let circuit = try TestCircuit()
+        let longest = begin(hostByteCount: Begin.maximumHostByteCount)
+        for _ in 0..<7 { _ = circuit.clientEndpoint.open(.begin, data: longest) }
+        let left = Cell.payloadByteCount - 7 * (Self.headerByteCount + longest.readableBytes) - Self.headerByteCount
+        let hostByteCount = left - begin(hostByteCount: 0).readableBytes
+        _ = circuit.clientEndpoint.open(.begin, data: begin(hostByteCount: hostByteCount + extra))
+        circuit.loop.run()
+        #expect(try circuit.client.outgoing.map { try messages(in: $0.payload).count } == (extra == 0 ? [8] : [7, 1]))
+    }
+
+    @Test(
+        "Data and End fill a cell to the last byte, and an End that does not fit goes into the next", arguments: [0, 1])
+    func endFillsCell(extra: Int) throws {
+        let circuit = try TestCircuit()
+        let stream = try #require(circuit.openStream()?.client.stream)
+        stream.send(Pattern.buffer(from: 0, count: Cell.payloadByteCount - 2 * Self.headerByteCount - 1 + extra))
+        stream.finish()
+        circuit.loop.run()
+        #expect(try circuit.client.outgoing.map { try messages(in: $0.payload).count } == (extra == 0 ? [2] : [1, 1]))
+    }
+
+    @Test("where only a header would fit, no empty Data goes", arguments: [0, 1])
+    func noEmptyData(left: Int) throws {
+        let circuit = try TestCircuit()
+        let streams = try (0..<2).map { _ in try #require(circuit.openStream()?.client.stream) }
+        streams[0].send(Pattern.buffer(from: 0, count: Cell.payloadByteCount - 2 * Self.headerByteCount - left))
+        streams[1].send(Pattern.buffer(from: 0, count: 1))
+        circuit.loop.run()
+        #expect(try circuit.client.outgoing.map { try messages(in: $0.payload).count } == (left == 0 ? [1, 1] : [2]))
+    }
+
+    @Test("flow control fills a cell to the last byte, and what does not fit goes into the next", arguments: [0, 1])
+    func flowControlFillsCell(extra: Int) throws {
+        let circuit = try TestCircuit()
+        let stream = try #require(circuit.openStream()?.exit.stream)
+        // An XOff is a header, an XOn four bytes more.
+        let header = Self.headerByteCount
+        let xOnCount = try #require((0..<header).first { (Cell.payloadByteCount - $0 * (header + 4)) % header == 0 })
+        let xOffCount = (Cell.payloadByteCount - xOnCount * (header + 4)) / header
+        for _ in 0..<xOnCount { circuit.exitEndpoint.sendUrgent(.xOn, ByteBuffer(integer: 1 as UInt32), on: stream) }
+        for _ in 0..<xOffCount + extra { circuit.exitEndpoint.sendUrgent(.xOff, ByteBuffer(), on: stream) }
+        circuit.loop.run()
+        let counts = try circuit.exit.outgoing.map { try messages(in: $0.payload).count }
+        #expect(counts == [xOnCount + xOffCount] + (extra == 0 ? [] : [extra]))
+    }
+
+    private static let headerByteCount = RelayMessageHeader.byteCount
+
     @Test("nine openings in one cell destroy the circuit, eight do not", arguments: [8, 9])
     func tooManyOpenings(count: Int) throws {
         let circuit = try TestCircuit()
@@ -168,6 +223,34 @@ struct CircuitEndpointTests {
         // Neither may be used any more.
         #expect(circuit.clientEndpoint.open(.begin, data: TestCircuit.begin) == nil)
         #expect(client.stream?.hasRoom == false || circuit.clientEndpoint.streamCount == 0)
+    }
+
+    @Test(
+        "what follows in a cell that ends its circuit is not looked at, and nothing is said of it",
+        arguments: [false, true])
+    func destroyWithinCell(fails: Bool) throws {
+        let circuit = try TestCircuit()
+        circuit.exit.onOpened = { (_) throws(CircuitError) in
+            circuit.exitEndpoint.destroy(.unspecified)
+            if fails { throw .sendMeNotDue }
+        }
+        let data = Array(buffer: TestCircuit.begin)
+        circuit.forgeForward((1...2).map { (.begin, StreamID(rawValue: $0), data) })
+        #expect(circuit.exit.opened.count == 1 && circuit.exit.failures.isEmpty)
+        #expect(circuit.exitEndpoint.streamCount == 0)
+    }
+
+    @Test("a stream that ends while its circuit is destroyed ends once, with the reason that came first")
+    func endWithinDestroy() throws {
+        let circuit = try TestCircuit()
+        let (first, _) = try #require(circuit.openStream())
+        let second = try #require(circuit.clientEndpoint.open(.begin, data: TestCircuit.begin))
+        first.onEnded = { second.end(.reset) }
+        circuit.clientEndpoint.destroy(.unspecified)
+        #expect(first.endings == [.unspecified] && circuit.client.closed.isEmpty)
+        let late = TestSocket("late")
+        late.attach(to: second)
+        #expect(late.endings == [.reset])
     }
 
     @Test("a connection that stands after its circuit has gone is to be closed")

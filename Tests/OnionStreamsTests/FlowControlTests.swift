@@ -211,6 +211,52 @@ struct FlowControlTests {
         #expect(client.receivedCount == 1 << 20 && circuit.exit.failures.isEmpty)
     }
 
+    @Test("a link that tells of room while it takes a cell does not change the order of tags")
+    func roomToldWithinSend() throws {
+        let circuit = try TestCircuit(window: 256, maximumWindow: 256)
+        let (client, exit) = try #require(circuit.openStream(exitSends: 1 << 20))
+        circuit.exit.onSent = { circuit.exitEndpoint.roomAvailable() }
+        for _ in 0..<100 where client.receivedCount < 1 << 20 {
+            exit.write(atMost: 65_536)
+            circuit.settle()
+            client.drain(atMost: .max)
+        }
+        #expect(client.receivedCount == 1 << 20 && client.isIntact && circuit.exit.failures.isEmpty)
+    }
+
+    @Test("a Finished that comes again takes nothing from a stream whose last bytes are paused")
+    func finishedAgainWhilePaused() throws {
+        let circuit = try TestCircuit()
+        let (client, exit) = try #require(circuit.openStream())
+        let id = try #require(client.stream?.id)
+        client.write(atMost: 1)
+        circuit.settle()
+        circuit.forgeForward([(.xOff, id, [])])
+        exit.stream?.send(Pattern.buffer(from: 0, count: 3000))
+        exit.stream?.finish()
+        circuit.settle()
+        circuit.forgeForward([(.end, id, [EndReason.finished.rawValue])])
+        circuit.settle()
+        #expect(circuit.exitEndpoint.streamCount == 1 && exit.endings.isEmpty)
+        circuit.forgeForward([(.xOn, id, [0, 0, 0, 1])])
+        circuit.settle()
+        #expect(client.receivedCount == 3000 && client.endings == [.finished] && exit.endings == [.finished])
+        #expect(circuit.exit.failures.isEmpty)
+    }
+
+    @Test("a stream that ends at the moment when its XOn is due says none")
+    func endAsXOnIsDue() throws {
+        let circuit = try TestCircuit(high: 10_000, low: 1000)
+        let (client, exit) = try #require(circuit.openStream(exitSends: 20_000))
+        exit.write(atMost: 20_000)
+        circuit.settle()
+        circuit.loop.assumeIsolated().scheduleTask(in: StreamGate.minimumDistance) { client.stream?.end(.reset) }
+        client.drain(atMost: .max)
+        circuit.settle()
+        circuit.advance(by: StreamGate.minimumDistance)
+        #expect(try circuit.client.outgoing.flatMap { try messages(in: $0.payload).map(\.command) } == [.end])
+    }
+
     @Test("an endpoint knows every byte that its streams hold: before the socket, for it, and for cells")
     func account() throws {
         let circuit = try TestCircuit(window: 64, maximumWindow: 64)
@@ -250,6 +296,9 @@ struct FlowControlTests {
         #expect(circuit.exitEndpoint.queuedByteCount == 5000)
         circuit.exitEndpoint.abandon()
         #expect(circuit.exitEndpoint.queuedByteCount == 0 && exit.endings == [.finished, .resourceLimit])
+        // A write that was under way then.
+        exit.drain(atMost: .max)
+        #expect(circuit.exitEndpoint.queuedByteCount == 0)
     }
 
     @Test("a socket that is closed holds nothing any more")

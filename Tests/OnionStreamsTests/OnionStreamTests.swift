@@ -75,6 +75,43 @@ struct OnionStreamTests {
         #expect(circuit.client.failures.isEmpty && circuit.exit.failures.isEmpty)
     }
 
+    @Test("what a socket still gives once its stream has ended goes nowhere", arguments: [true, false])
+    func sendAfterEnd(byPeer: Bool) throws {
+        let circuit = try TestCircuit()
+        let (client, exit) = try #require(circuit.openStream())
+        if byPeer { exit.stream?.end(.reset) } else { client.stream?.finish() }
+        circuit.settle()
+        client.stream?.send(Pattern.buffer(from: 0, count: 100))
+        #expect(circuit.clientEndpoint.queuedByteCount == 0)
+        circuit.settle()
+        #expect(exit.receivedCount == 0 && circuit.exit.failures.isEmpty)
+    }
+
+    @Test("an empty read of a socket makes no cell")
+    func sendNothing() throws {
+        let circuit = try TestCircuit()
+        let (client, _) = try #require(circuit.openStream())
+        let count = circuit.client.cellCount
+        client.stream?.send(ByteBuffer())
+        circuit.settle()
+        #expect(circuit.client.cellCount == count)
+    }
+
+    @Test("a socket that breaks off as it hears of the far end's Finished ends the stream once, with its own reason")
+    func endWithinFinish() throws {
+        let circuit = try TestCircuit()
+        let (client, exit) = try #require(circuit.openStream())
+        client.write(atMost: 1)
+        circuit.settle()
+        client.onFinished = { client.stream?.end(.reset) }
+        exit.write(atMost: 1)
+        circuit.settle()
+        #expect(circuit.client.closed.count == 1 && circuit.clientEndpoint.streamCount == 0)
+        let late = TestSocket("late")
+        late.attach(to: try #require(client.stream))
+        #expect(late.endings == [.reset])
+    }
+
     @Test("a second Finished destroys the circuit")
     func finishedTwice() throws {
         let circuit = try TestCircuit()

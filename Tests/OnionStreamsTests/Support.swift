@@ -51,6 +51,8 @@ final class TestSocket: StreamSink {
     private(set) var roomCount = 0
     /// Takes bytes from the stream only when told to.
     var isSlow = false
+    var onFinished: () -> Void = {}
+    var onEnded: () -> Void = {}
 
     init(_ name: String, sending toSend: Int = 0, isSlow: Bool = false) {
         self.name = name
@@ -91,9 +93,15 @@ final class TestSocket: StreamSink {
         self.undrained += data.byteCount
         self.largestUndrained = max(self.largestUndrained, self.undrained)
     }
-    func streamFinished() { self.finishedCount += 1 }
+    func streamFinished() {
+        self.finishedCount += 1
+        self.onFinished()
+    }
     func streamHasRoom() { self.roomCount += 1 }
-    func streamEnded(_ reason: EndReason) { self.endings.append(reason) }
+    func streamEnded(_ reason: EndReason) {
+        self.endings.append(reason)
+        self.onEnded()
+    }
 }
 
 /// Keeps what a client's stream is told before it stands.
@@ -127,6 +135,8 @@ final class TestEnd: CircuitEndpointOwner {
     private(set) var closed: [StreamID] = []
     private(set) var truncated: [DestroyReason] = []
     var onOpened: (OnionStream) throws(CircuitError) -> Void = { (_) throws(CircuitError) in }
+    /// Called when a cell has been taken, before the endpoint knows.
+    var onSent: () -> Void = {}
     private var isMakingCell = false
     /// Whether the endpoint called out while a cell was being made, when a real link is in the middle of a call.
     private(set) var wasCalledWithinCell = false
@@ -145,6 +155,7 @@ final class TestEnd: CircuitEndpointOwner {
         self.cellCount += 1
         let tag = CellTag(high: UInt64(self.cellCount), low: 7)
         self.outgoing.append(Cell(payload: payload, tag: tag))
+        self.onSent()
         return tag
     }
     func endpoint(_ endpoint: CircuitEndpoint, opened stream: OnionStream, by command: RelayCommand, data: ByteBuffer)
