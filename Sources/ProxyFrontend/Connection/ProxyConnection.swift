@@ -76,9 +76,8 @@ struct ProxyConnection: Sendable {
             self.state = .attaching(proxyProtocol, later)
             return .none
         case .lingering(let dropped):
-            let (sum, overflow) = dropped.addingReportingOverflow(bytes.readableBytes)
-            guard !overflow, sum <= self.limits.lingerByteCount else { return self.close() }
-            self.state = .lingering(droppedByteCount: sum)
+            guard bytes.readableBytes <= self.limits.lingerByteCount - dropped else { return self.close() }
+            self.state = .lingering(droppedByteCount: dropped + bytes.readableBytes)
             return .none
         // Allowed race: the channel is on its way out of our hands.
         case .handedOver, .closed: return .none

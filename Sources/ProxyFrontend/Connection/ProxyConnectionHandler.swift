@@ -48,10 +48,8 @@ final class ProxyConnectionHandler: ChannelInboundHandler, RemovableChannelHandl
         self.machine = ProxyConnection(access: access, limits: limits)
     }
 
-    func handlerAdded(context: ChannelHandlerContext) {
-        self.context = context
-        if context.channel.isActive { self.start(context) }
-    }
+    /// In the initializer of an accepted channel, so before it is active.
+    func handlerAdded(context: ChannelHandlerContext) { self.context = context }
 
     func handlerRemoved(context: ChannelHandlerContext) {
         self.timer?.cancel()
@@ -94,7 +92,6 @@ final class ProxyConnectionHandler: ChannelInboundHandler, RemovableChannelHandl
     }
 
     private func start(_ context: ChannelHandlerContext) {
-        guard self.timer == nil else { return }
         self.startedAt = context.eventLoop.now
         self.lastReadAt = self.startedAt
         self.watchHandshake(context)

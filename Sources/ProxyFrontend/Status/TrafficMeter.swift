@@ -35,8 +35,8 @@ package struct TrafficMeter: Sendable, Equatable {
 
     /// Bytes went through.
     mutating func count(in inByteCount: Int, out outByteCount: Int, now: NIODeadline) {
-        self.inByteCount &+= UInt64(max(0, inByteCount))
-        self.outByteCount &+= UInt64(max(0, outByteCount))
+        self.inByteCount &+= UInt64(truncatingIfNeeded: inByteCount)
+        self.outByteCount &+= UInt64(truncatingIfNeeded: outByteCount)
         let number = self.number(now)
         let index = Int(number % Int64(self.seconds.count))
         if self.seconds[index].number != number { self.seconds[index] = Second(number: number) }

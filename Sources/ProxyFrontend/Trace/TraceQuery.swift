@@ -98,11 +98,12 @@ final class TraceAnswerHandler: ChannelInboundHandler {
     }
     struct TimedOut: Error {}
 
-    private static let lineLimit = 8192
+    static let lineLimit = 8192
 
     private let answer: EventLoopPromise<Head>
     private let patience: TimeAmount
-    private var received = ByteBuffer()
+    /// Never more than a byte past the limit.
+    private(set) var received = ByteBuffer()
     private var firstByteAt: NIODeadline?
     private var timer: Scheduled<Void>?
 
@@ -121,8 +122,8 @@ final class TraceAnswerHandler: ChannelInboundHandler {
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         if self.firstByteAt == nil { self.firstByteAt = .now() }
-        guard self.received.readableBytes <= Self.lineLimit else { return }
-        self.received.writeImmutableBuffer(Self.unwrapInboundIn(data))
+        let room = Self.lineLimit + 1 - self.received.readableBytes
+        self.received.writeBytes(Self.unwrapInboundIn(data).readableBytesView.prefix(room))
         self.look(isOver: self.received.readableBytes > Self.lineLimit)
     }
 

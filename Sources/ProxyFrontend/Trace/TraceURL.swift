@@ -26,11 +26,12 @@ package struct TraceURL: Equatable, Sendable {
     package init(_ text: String) throws(Malformed) {
         guard let url = URLComponents(string: text), let scheme = url.scheme?.lowercased() else { throw .notURL }
         guard scheme == "http" || scheme == "https" else { throw .scheme(scheme) }
-        guard url.user == nil, url.password == nil else { throw .credentials }
+        // A password alone has an empty user before it.
+        guard url.user == nil else { throw .credentials }
         var host = url.percentEncodedHost ?? ""
         if host.hasPrefix("["), host.hasSuffix("]") { host = String(host.dropFirst().dropLast()) }
-        guard Begin.isValidHost(host), host.utf8.allSatisfy({ (0x21...0x7e).contains($0) && $0 != UInt8(ascii: "%") })
-        else { throw .notURL }
+        // What is not in ASCII has been encoded.
+        guard Begin.isValidHost(host), !host.contains("%") else { throw .notURL }
         self.text = text
         self.isTLS = scheme == "https"
         self.host = host

@@ -123,6 +123,22 @@ struct ProxyConnectionHandlerTests {
         #expect(!connection.hasProxyHandler)
     }
 
+    @Test("a request to be forwarded is rewritten on its way to the stream, and the answer on its way back")
+    func forwarding() throws {
+        let connection = try Connection()
+        defer { connection.finish() }
+        connection.receive(bytes("GET http://a.test/x HTTP/1.1\r\nHost: a.test\r\nThor-Country: se\r\n\r\n"))
+        let request = try #require(connection.client.requests.first)
+        #expect(request.host == "a.test" && request.earlyData.readableBytes == 0)
+        let edge = RecordingEdge()
+        try connection.open(edge)
+        #expect(edge.received == bytes("GET /x HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n"))
+        #expect(!connection.hasProxyHandler)
+        try connection.channel.writeOutbound(ByteBuffer(string: "HTTP/1.1 204 None\r\n\r\n"))
+        let sent = String(decoding: try connection.sent(), as: UTF8.self)
+        #expect(sent == "HTTP/1.1 204 None\r\nConnection: close\r\n\r\n")
+    }
+
     @Test("a failure is said, then the output closes, and the connection after the application's end")
     func failure() throws {
         let connection = try Connection()

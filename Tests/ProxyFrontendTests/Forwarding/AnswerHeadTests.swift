@@ -51,6 +51,23 @@ struct AnswerHeadTests {
         }
     }
 
+    @Test("a head at the limit is held, and gets its field; what is not whole at the limit passes as it is")
+    func limit() {
+        let start = "HTTP/1.1 200 OK\r\nX: "
+        let room = AnswerHead.byteLimit - start.utf8.count
+        func head(_ byteCount: Int, _ end: String) -> String {
+            start + String(repeating: "x", count: room - end.utf8.count + byteCount) + end
+        }
+        let whole = head(0, "\r\n\r\n")
+        #expect(self.pass(whole, in: whole.utf8.count) == whole.dropLast() + "Connection: close\r\n\r\n")
+        let long = head(1, "\r\n\r\n")
+        #expect(self.pass(long, in: long.utf8.count) == long)
+        var held = AnswerHead()
+        #expect(held.received(ByteBuffer(string: head(-1, ""))).readableBytes == 0)
+        #expect(held.received(ByteBuffer(string: "x")).readableBytes == AnswerHead.byteLimit)
+        #expect(held.isOver)
+    }
+
     @Test("holds no byte back that it need not")
     func atOnce() {
         var head = AnswerHead()

@@ -15,6 +15,7 @@ struct HTTPForwardTests {
             ("http://a.test:8080/b?c=d#e", "a.test", 8080, "a.test:8080", "/b?c=d"),
             ("http://a.test?c", "a.test", 80, "a.test", "/?c"), ("http://a.test:/x", "a.test", 80, "a.test", "/x"),
             ("http://[::1]/x", "::1", 80, "[::1]", "/x"), ("http://[::1]:81/x", "::1", 81, "[::1]:81", "/x"),
+            ("http://a.test#e", "a.test", 80, "a.test", "/"),
             ("http://user:pw@a.test/x@y", "a.test", 80, "a.test", "/x@y"),
         ])
     func targets(text: String, host: String, port: UInt16, authority: String, originForm: String) throws {
@@ -140,6 +141,78 @@ struct HTTPForwardTests {
         }
         loop.advanceTime(by: HTTPForwardHandler.answerRest + .milliseconds(1))
         #expect(!channel.isActive)
+        _ = try? channel.finish(acceptAlreadyClosed: true)
+    }
+
+    @Test("an answer that has rested for its time is over when the second request comes")
+    func restedAlready() throws {
+        for (rest, isOpen) in [
+            (HTTPForwardHandler.answerRest - .nanoseconds(1), true), (HTTPForwardHandler.answerRest, false),
+        ] {
+            let channel = EmbeddedChannel()
+            try channel.pipeline.syncOperations.addHandlers([
+                ByteToMessageHandler(HTTPRequestDecoder(leftOverBytesStrategy: .dropBytes)), HTTPForwardHandler(),
+            ])
+            try channel.connect(to: SocketAddress(ipAddress: "127.0.0.1", port: 1)).wait()
+            let request = "GET http://a.test/ HTTP/1.1\r\nHost: a.test\r\n\r\n"
+            try channel.writeInbound(ByteBuffer(string: request))
+            try channel.writeOutbound(ByteBuffer(string: "HTTP/1.1 204 None\r\n\r\n"))
+            channel.embeddedEventLoop.advanceTime(by: rest)
+            try channel.writeInbound(ByteBuffer(string: request))
+            #expect(channel.isActive == isOpen)
+            _ = try? channel.finish(acceptAlreadyClosed: true)
+        }
+    }
+
+    /// A channel with nothing but the handler that forwards.
+    private func bare() throws -> EmbeddedChannel {
+        let channel = EmbeddedChannel(handler: HTTPForwardHandler())
+        try channel.connect(to: SocketAddress(ipAddress: "127.0.0.1", port: 1)).wait()
+        return channel
+    }
+
+    @Test("an empty piece of a body is none: as a chunk it would end the request")
+    func emptyPiece() throws {
+        let channel = try self.bare()
+        let head = HTTPRequestHead(
+            version: .http1_1, method: .POST, uri: "http://a.test/", headers: ["transfer-encoding": "chunked"])
+        try channel.writeInbound(HTTPServerRequestPart.head(head))
+        #expect(try channel.readInbound(as: ByteBuffer.self) != nil)
+        try channel.writeInbound(HTTPServerRequestPart.body(ByteBuffer()))
+        #expect(try channel.readInbound(as: ByteBuffer.self) == nil)
+        try channel.writeInbound(HTTPServerRequestPart.body(ByteBuffer(string: "x")))
+        #expect(try channel.readInbound(as: ByteBuffer.self) == ByteBuffer(string: "1\r\nx\r\n"))
+        _ = try? channel.finish(acceptAlreadyClosed: true)
+    }
+
+    @Test("of an answer cut off in its head, what was held goes on at its end", arguments: [false, true])
+    func cutOff(byClose: Bool) throws {
+        let channel = try self.bare()
+        let written = channel.eventLoop.makePromise(of: Void.self)
+        var isWritten = false
+        written.futureResult.assumeIsolated().whenSuccess { isWritten = true }
+        channel.writeAndFlush(ByteBuffer(string: "HTTP/1.1 200"), promise: written)
+        channel.embeddedEventLoop.run()
+        #expect(try channel.readOutbound(as: ByteBuffer.self) == nil)
+        #expect(!isWritten)
+        if byClose {
+            channel.close(promise: nil)
+        } else {
+            channel.writeAndFlush(ByteBuffer(), promise: nil)
+        }
+        channel.embeddedEventLoop.run()
+        #expect(try channel.readOutbound(as: ByteBuffer.self) == ByteBuffer(string: "HTTP/1.1 200"))
+        #expect(isWritten)
+        _ = try? channel.finish(acceptAlreadyClosed: true)
+    }
+
+    @Test("a stream that ends without an answer hears that nothing is left to write")
+    func nothingHeld() throws {
+        let channel = try self.bare()
+        var isWritten = false
+        channel.writeAndFlush(ByteBuffer()).assumeIsolated().whenSuccess { isWritten = true }
+        channel.embeddedEventLoop.run()
+        #expect(isWritten)
         _ = try? channel.finish(acceptAlreadyClosed: true)
     }
 

@@ -18,7 +18,7 @@ struct SOCKS5HandshakeTests {
     @Test("an IPv6 address that is sent as a name may be in brackets; other brackets are part of a name")
     func brackets() {
         for (sent, host) in [
-            ("[2001:db8::1]", "2001:db8::1"), ("2001:DB8:0::1", "2001:db8::1"), ("[a]", "[a]"),
+            ("[2001:db8::1]", "2001:db8::1"), ("2001:DB8:0::1", "2001:db8::1"), ("[a]", "[a]"), ("[::1x", "[::1x"),
             ("::ffff:192.0.2.7", "192.0.2.7"), ("192.0.2.7", "192.0.2.7"),
         ] {
             let result = Transcript(SOCKS5Bytes.greeting + SOCKS5Bytes.name(bytes(sent)))

@@ -27,6 +27,17 @@ struct ProxyListenAddressTests {
         #expect(try self.check(host, allowed: true, access: .password([1])) == shown)
     }
 
+    @Test("a socket has a path, as long as systems take and no longer")
+    func paths() throws {
+        #expect(throws: ProxyError.notAnAddress("unix:")) { try ProxyListenAddress(unixPath: "") }
+        let longest = "/" + String(repeating: "x", count: StatusSocket.maximumPathByteCount - 1)
+        #expect(try "\(ProxyListenAddress(unixPath: longest))" == "unix:\(longest)")
+        let limit = StatusSocket.maximumPathByteCount
+        #expect(throws: ProxyError.statusPathTooLong(path: longest + "x", limit: limit)) {
+            try ProxyListenAddress(unixPath: longest + "x")
+        }
+    }
+
     @Test("names are not looked up", arguments: ["example.com", "", "127.1", "1080"])
     func names(host: String) {
         #expect(throws: ProxyError.notAnAddress(host)) { try self.check(host, allowed: true, access: .password([1])) }

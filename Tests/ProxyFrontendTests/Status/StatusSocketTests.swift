@@ -205,6 +205,82 @@ struct StatusSocketTests {
         for channel in [silent, long] { _ = try? channel.finish(acceptAlreadyClosed: true) }
     }
 
+    @Test("a stream that was traced for somebody who has gone is discarded")
+    func goneMeanwhile() throws {
+        let loop = EmbeddedEventLoop()
+        let traced = loop.makePromise(of: TracedStream.self)
+        let (discarded, attached) = (NIOLockedValueBox(0), NIOLockedValueBox(0))
+        let services = StatusServices(
+            status: { loop.makePromise(of: ProxyStatus.self).futureResult }, newIdentity: {},
+            trace: { _ in traced.futureResult })
+        let channel = EmbeddedChannel(handler: StatusServerHandler(services: services), loop: loop)
+        try channel.connect(to: SocketAddress(unixDomainSocketPath: "/x")).wait()
+        let line = try #require(StatusCommand.traceLine(host: "a.test", port: 80, wish: nil))
+        try channel.writeInbound(ByteBuffer(string: line + "\n"))
+        channel.close(promise: nil)
+        loop.run()
+        let stream = OpenedStream(
+            connected: Connected(address: .v4(1), ttlSeconds: 60),
+            attach: { channel in
+                attached.withLockedValue { $0 += 1 }
+                return channel.eventLoop.makeSucceededVoidFuture()
+            }, discard: { discarded.withLockedValue { $0 += 1 } })
+        traced.succeed(TracedStream(trace: StreamTrace(host: "a.test", port: 80), result: .success(stream)))
+        loop.run()
+        #expect(discarded.withLockedValue { $0 } == 1 && attached.withLockedValue { $0 } == 0)
+        _ = try? channel.finish(acceptAlreadyClosed: true)
+    }
+
+    /// One that asks, in a channel without a network, and what it is told.
+    private func asking(staysOpen: Bool) throws -> (channel: EmbeddedChannel, answer: EventLoopFuture<String>) {
+        let channel = EmbeddedChannel()
+        let answer = channel.eventLoop.makePromise(of: String.self)
+        try channel.pipeline.syncOperations.addHandler(
+            AnswerHandler(answer: answer, patience: .seconds(5), staysOpen: staysOpen))
+        try channel.connect(to: SocketAddress(unixDomainSocketPath: "/x")).wait()
+        return (channel, answer.futureResult)
+    }
+
+    @Test("what comes behind the answer is the stream's, lines and all")
+    func behindAnswer() throws {
+        let (channel, answer) = try self.asking(staysOpen: true)
+        try channel.writeInbound(ByteBuffer(string: "answer\none\n"))
+        try channel.writeInbound(ByteBuffer(string: "two\n"))
+        #expect(try answer.wait() == "answer")
+        try TraceQuery.removeAnswerHandler(of: channel)
+        channel.embeddedEventLoop.run()
+        #expect(try channel.readInbound(as: ByteBuffer.self) == ByteBuffer(string: "one\ntwo\n"))
+        _ = try? channel.finish(acceptAlreadyClosed: true)
+    }
+
+    @Test("an answer that does not end is taken up to its limit")
+    func endlessAnswer() throws {
+        let (channel, answer) = try self.asking(staysOpen: false)
+        let limit = StatusSocket.maximumAnswerByteCount
+        try channel.writeInbound(ByteBuffer(repeating: UInt8(ascii: "x"), count: limit))
+        #expect(channel.isActive)
+        try channel.writeInbound(ByteBuffer(string: "x"))
+        #expect(!channel.isActive)
+        channel.embeddedEventLoop.run()
+        #expect(throws: ChannelError.eof) { try answer.wait() }
+        _ = try? channel.finish(acceptAlreadyClosed: true)
+    }
+
+    @Test("a proxy that did not take a new identity is not believed", .timeLimit(.minutes(1)))
+    func newIdentityRefused() async throws {
+        try await self.withDirectory { directory in
+            let listener = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+                .childChannelInitializer { channel in
+                    channel.eventLoop.makeCompletedFuture {
+                        try channel.pipeline.syncOperations.addHandler(AnsweringEdge(answer: "{\"error\":\"x\"}\n"))
+                    }
+                }
+                .bind(unixDomainSocketPath: try StatusSocket.path(stateDirectory: directory)).get()
+            await #expect(throws: ProxyError.self) { try await StatusQuery.newIdentity(stateDirectory: directory) }
+            try await listener.close().get()
+        }
+    }
+
     @Test("says that no proxy runs, and that a path is too long")
     func errors() async throws {
         try await self.withDirectory { directory in
@@ -212,8 +288,10 @@ struct StatusSocketTests {
                 _ = try await StatusQuery.ask(stateDirectory: directory)
             }
         }
-        let long = "/" + String(repeating: "x", count: StatusSocket.maximumPathByteCount)
-        #expect(throws: ProxyError.self) { _ = try StatusSocket.path(stateDirectory: long) }
+        let room = StatusSocket.maximumPathByteCount - StatusSocket.fileName.utf8.count - 1
+        let longest = "/" + String(repeating: "x", count: room - 1)
+        #expect(try StatusSocket.path(stateDirectory: longest) == "\(longest)/\(StatusSocket.fileName)")
+        #expect(throws: ProxyError.self) { _ = try StatusSocket.path(stateDirectory: longest + "x") }
     }
 }
 

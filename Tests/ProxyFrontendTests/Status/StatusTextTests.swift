@@ -52,9 +52,33 @@ struct StatusTextTests {
                 """)
     }
 
+    @Test("a consensus has expired in the second in which it does")
+    func expiry() {
+        var client = ClientStatus(progress: ClientProgress(percent: 100, text: "x"))
+        client.consensus = .init(revision: 1, routerCount: 5, validUntil: 8000)
+        for (now, text) in [(7999, "valid for 1 s"), (8000, "expired"), (8001, "expired")] as [(UInt64, String)] {
+            #expect(StatusText.lines(ProxyStatus(client: client), now: now).contains("routers, \(text)\n"))
+        }
+    }
+
+    @Test(
+        "what turns or hides text, or moves the cursor, is not printed", arguments: ["\u{202E}", "\u{200B}", "\u{7}"])
+    func printable(mark: String) { #expect(StatusText.printable("a\(mark)b") == "a?b") }
+
+    @Test(
+        "durations, of nonsense too",
+        arguments: [
+            (0, "0 s"), (119, "119 s"), (120, "2 min"), (7200, "2 h 0 min"), (-5, "0 s"), (.nan, "0 s"),
+            (.infinity, "0 s"), (1e300, "277777 h 46 min"),
+        ] as [(Double, String)])
+    func duration(seconds: Double, text: String) { #expect(StatusText.duration(seconds) == text) }
+
     @Test(
         "times and amounts in few digits",
-        arguments: [(nil, "-"), (0.000_04, "0.0 ms"), (0.0099, "9.9 ms"), (0.0123, "12 ms"), (61.5, "61500 ms")]
+        arguments: [
+            (nil, "-"), (.nan, "-"), (.infinity, "-"), (-1, "0.0 ms"), (1e300, "1000000000 ms"), (0.000_04, "0.0 ms"),
+            (0.0099, "9.9 ms"), (0.0123, "12 ms"), (61.5, "61500 ms"),
+        ]
             as [(Double?, String)])
     func milliseconds(seconds: Double?, text: String) { #expect(StatusText.milliseconds(seconds) == text) }
 
@@ -62,6 +86,7 @@ struct StatusTextTests {
         "bytes in units of 1024",
         arguments: [
             (0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (10_240, "10 KiB"), (5e9, "4.7 GiB"), (.infinity, "0 B"),
+            (-1, "0 B"), (1e300, "909495 TiB"),
         ] as [(Double, String)])
     func bytes(count: Double, text: String) { #expect(StatusText.bytes(count) == text) }
 }

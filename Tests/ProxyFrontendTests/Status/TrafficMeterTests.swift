@@ -20,6 +20,14 @@ struct TrafficMeterTests {
         #expect(meter.reading(now: self.at(2999)).outBytesPerSecond == 5)
     }
 
+    @Test("what a clock puts before the start is in the first second")
+    func early() {
+        var meter = TrafficMeter(now: self.start)
+        meter.count(in: 100, out: 10, now: self.at(-5000))
+        let reading = meter.reading(now: self.at(1000))
+        #expect(reading.inBytesPerSecond == 100 && reading.outBytesPerSecond == 10)
+    }
+
     @Test("forgets the rate after its span, also if nothing was counted meanwhile, and never the totals")
     func forgets() {
         var meter = TrafficMeter(now: self.start)

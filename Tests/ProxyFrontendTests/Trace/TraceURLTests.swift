@@ -31,6 +31,8 @@ struct TraceURLTests {
         arguments: [
             ("", .notURL), ("example.com", .notURL), ("https://", .notURL), ("https:///x", .notURL),
             ("ftp://a/", .scheme("ftp")), ("https://me@a/", .credentials), ("https://me:x@a/", .credentials),
+            ("https://:x@a/", .credentials), ("http://a%20b/", .notURL), ("http://ä.test/", .notURL),
+            ("http://[fe80::1%25eth0]/", .notURL),
             ("http://a:0/", .port), ("http://a:65536/", .port),
         ] as [(String, TraceURL.Malformed)])
     func malformed(text: String, expected: TraceURL.Malformed) {

@@ -1,0 +1,58 @@
+import Logging
+import NIOConcurrencyHelpers
+import NIOCore
+import OnionClient
+import Testing
+
+@testable import ProxyFrontend
+
+@Suite("Advice in the log")
+struct AdviceLogTests {
+    private let start = NIODeadline.uptimeNanoseconds(1_000_000_000_000)
+    private let lines = NIOLockedValueBox(0)
+
+    private func wish(_ number: Int) -> StreamFailure {
+        let letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ".map { "A\($0)" }
+        return .noExitMeets(ExitWish(countries: .only([letters[number]])))
+    }
+
+    private func makeAdvice() -> AdviceLog {
+        let lines = self.lines
+        return AdviceLog(logger: Logger(label: "test") { _ in CountingLog(lines: lines) })
+    }
+
+    @Test("the same is said once a minute")
+    func once() {
+        let advice = self.makeAdvice()
+        let last = self.start + AdviceLog.interval - .nanoseconds(1)
+        for now in [self.start, self.start + .seconds(1), last] { advice.failed(.addressRefused, now: now) }
+        #expect(self.lines.withLockedValue { $0 } == 1)
+        advice.failed(.addressRefused, now: self.start + AdviceLog.interval)
+        #expect(self.lines.withLockedValue { $0 } == 2)
+    }
+
+    @Test("programs cannot make it say more than so many things in a minute")
+    func limit() {
+        let advice = self.makeAdvice()
+        for number in 0..<AdviceLog.limit { advice.failed(self.wish(number), now: self.start) }
+        #expect(self.lines.withLockedValue { $0 } == AdviceLog.limit)
+        advice.failed(self.wish(AdviceLog.limit), now: self.start)
+        #expect(self.lines.withLockedValue { $0 } == AdviceLog.limit)
+        advice.failed(self.wish(AdviceLog.limit), now: self.start + AdviceLog.interval)
+        #expect(self.lines.withLockedValue { $0 } == AdviceLog.limit + 1)
+    }
+}
+
+/// Counts what is logged.
+private struct CountingLog: LogHandler {
+    let lines: NIOLockedValueBox<Int>
+    var metadata: Logger.Metadata = [:]
+    var logLevel = Logger.Level.trace
+
+    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+        get { self.metadata[key] }
+        set { self.metadata[key] = newValue }
+    }
+
+    func log(event: LogEvent) { self.lines.withLockedValue { $0 += 1 } }
+}
