@@ -125,9 +125,8 @@ final class ClientCircuit {
         self.perform(self.build.start())
     }
 
-    /// A cell of this circuit came.
+    /// A cell of this circuit came; once the circuit is over the link has none for it.
     func cellReceived(_ header: CellHeader, _ cell: inout MutableRawSpan) {
-        guard !self.build.isFailed else { return }
         var body = cell._mutatingExtracting(Cell.headerByteCount..<Cell.byteCount)
         do throws(CircuitError) {
             switch header.command {

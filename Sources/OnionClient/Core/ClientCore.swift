@@ -46,7 +46,7 @@ final class ClientCore {
     private(set) var buildTimes = BuildTimes()
     private let padding = PaddingSourceBox()
     /// What waits for programs and for cells.
-    private var queues: ClientQueues
+    private(set) var queues: ClientQueues
     private var isReliefScheduled = false
     private let metrics = ClientMetrics()
     private(set) var builtCount: UInt64 = 0

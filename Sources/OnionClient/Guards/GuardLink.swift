@@ -49,7 +49,7 @@ final class GuardLink {
     private weak var owner: (any GuardLinkOwner)?
     private var state: State
     private var timer: Scheduled<Void>?
-    private var ids = CircuitIDAllocator(isDialler: true)
+    var ids = CircuitIDAllocator(isDialler: true)
     private var circuits: [CircuitID: ClientCircuit] = [:]
     private var waiting: [ClientCircuit] = []
     /// Whether all ids are spent; the link ends with its last circuit, and another is dialled for new ones.

@@ -315,6 +315,33 @@ struct CircuitPoolTests {
         #expect(after.count == 1 && after != [before])
         #expect(pool.phase(of: before) == .retiring)
     }
+
+    @Test("nor does a circuit that was under construction then, and is complete a moment later")
+    func newIdentityWhileBuilding() throws {
+        var pool = self.makePool()
+        _ = self.ask(&pool, "a", at: self.start)
+        _ = self.settle(&pool, self.start, exit: self.exit, opens: false)
+        let before = pool.circuitKeys
+        pool.retireAll()
+        for key in before { pool.circuitOpened(key, now: self.start) }
+        #expect(!before.isEmpty && before.allSatisfy { pool.phase(of: $0) == .retiring })
+        #expect(self.attached(pool.advance(now: self.start, mayBuild: true)).isEmpty)
+    }
+
+    @Test("what was asked for is built ahead for an hour after, and no longer")
+    func wishMemory() {
+        func builds(after time: TimeAmount) -> Bool {
+            var pool = self.makePool { $0.defaultWishes = [] }
+            _ = self.ask(&pool, "a", port: 22, at: self.start)
+            _ = self.settle(&pool, self.start, exit: self.exit)
+            // Those that were built ahead are old by then, and go.
+            let actions = pool.advance(now: self.start + time, mayBuild: true)
+            return actions.contains { if case .build(_, .port(22), _) = $0 { true } else { false } }
+        }
+        let memory = OnionClient.Limits().wishMemory
+        #expect(builds(after: memory - .nanoseconds(1)))
+        #expect(!builds(after: memory))
+    }
 }
 
 /// A reproducible generator for tests; any seed but 0.

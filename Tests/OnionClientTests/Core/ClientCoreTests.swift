@@ -194,6 +194,30 @@ struct ClientCoreTests {
         }
     }
 
+    @Test("a request whose circuit takes no stream waits for another")
+    func circuitTakesNone() async throws {
+        try await withClient { client in
+            try await client.untilReady()
+            // Circuits that the pool takes for complete, and that are not.
+            try await client.onLoop { core, network in
+                network.ignoresCreates = true
+                core.newIdentity()
+            }
+            let stream = client.open("echo")
+            try await client.onLoop { core, _ in
+                for key in core.pool.circuitKeys where core.pool.phase(of: key) == .building {
+                    core.pool.circuitOpened(key, now: core.eventLoop.now)
+                }
+                core.setNeedsTurn()
+            }
+            try await client.onLoop { core, network in
+                #expect(core.trying.isEmpty && core.waiting.count == 1)
+                network.ignoresCreates = false
+            }
+            client.discard(try await stream.get())
+        }
+    }
+
     @Test("a port that no exit allows fails at once")
     func noExit() async throws {
         try await withClient { client in

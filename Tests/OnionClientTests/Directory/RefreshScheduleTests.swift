@@ -28,6 +28,19 @@ struct RefreshScheduleTests {
         }
     }
 
+    @Test("is not in the past, and not after the consensus has ended", arguments: 1...20)
+    func limits(seed: UInt64) throws {
+        var generator = Xorshift(state: seed)
+        let consensus = try makeConsensus([], now: 1_800_000_060)
+        func wait(hasTicket: Bool, before end: UInt64, _ seconds: UInt64) -> UInt64 {
+            RefreshSchedule.secondsUntilRefresh(
+                of: consensus, hasTicket: hasTicket, now: end - seconds, using: &generator)
+        }
+        #expect(wait(hasTicket: true, before: consensus.freshUntil, 10) <= 10)
+        #expect((1...2).contains(wait(hasTicket: true, before: consensus.validUntil, 2)))
+        #expect(wait(hasTicket: true, before: consensus.validUntil, 0) == 1)
+    }
+
     @Test("a ticket is renewed before it ends")
     func ticket() {
         #expect(RefreshSchedule.needsTicket(expires: nil, now: 0))

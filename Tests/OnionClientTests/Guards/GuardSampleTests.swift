@@ -83,6 +83,39 @@ struct GuardSampleTests {
         #expect(sample.members.isEmpty)
     }
 
+    @Test("a smaller sample asks for none; one out of the consensus grows by its size at most, and to twice that")
+    func growth() {
+        for (count, size, listed, vacancies) in [
+            (3, 1, true, 0), (1, 2, false, 2), (3, 2, false, 1), (4, 2, false, 0), (5, 2, false, 0),
+        ] {
+            var sample = self.makeSample(count)
+            var asked = 0
+            for time in [self.now, self.now + GuardSample.allUnlistedPatience] {
+                asked = sample.consensusChanged(
+                    size: size, isListed: { _ in listed }, unixTime: self.unixTime, now: time)
+            }
+            #expect(asked == vacancies, "\(count) of \(size)")
+        }
+    }
+
+    @Test("a clock that was put back drives no guard out")
+    func clockPutBack() {
+        var sample = self.makeSample(1)
+        for unixTime in [self.unixTime, self.unixTime - GuardSample.unlistedSeconds] {
+            _ = sample.consensusChanged(size: 1, isListed: { _ in false }, unixTime: unixTime, now: self.now)
+        }
+        #expect(sample.members.count == 1)
+    }
+
+    @Test("a failure of one that is no member is not remembered against it")
+    func stranger() {
+        var sample = self.makeSample(1)
+        let stranger = someKey()
+        sample.failed(stranger, now: self.now)
+        sample.add([stranger], unixTime: self.unixTime)
+        #expect(sample.usable { _ in true }.contains(stranger))
+    }
+
     @Test("the file gives back what was written, and nothing for another directory or a damaged line")
     func file() throws {
         let key = someKey()

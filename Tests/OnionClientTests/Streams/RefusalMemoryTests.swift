@@ -32,6 +32,19 @@ struct RefusalMemoryTests {
         #expect(memory.placeCount == 0)
     }
 
+    @Test("destinations that are forgiven, or old enough, take no room")
+    func room() {
+        var memory = RefusalMemory(age: .minutes(10), limit: 8)
+        memory.refused(self.place("a"), by: self.one, now: self.start)
+        memory.connected(self.place("a"), by: self.one)
+        #expect(memory.placeCount == 0)
+        memory.refused(self.place("a"), by: self.one, now: self.start)
+        memory.refused(self.place("b"), by: self.one, now: self.start + .minutes(10) - .nanoseconds(1))
+        #expect(memory.placeCount == 2)
+        memory.refused(self.place("c"), by: self.one, now: self.start + .minutes(10))
+        #expect(memory.placeCount == 2)
+    }
+
     @Test("the oldest destination makes way; never more than the limit")
     func limit() {
         var memory = RefusalMemory(age: .minutes(10), limit: 3)

@@ -66,6 +66,9 @@ struct StreamTracingTests {
                 Issue.record("\(smtp.result)")
                 return
             }
+            let refused = try await self.trace(client, "192.0.2.66")
+            #expect(refused.trace.failedStep == .connect)
+            #expect(throws: StreamFailure.ended(.connectionRefused)) { try refused.result.get() }
         }
     }
 

@@ -178,7 +178,7 @@ final class ScriptedCircuit: CircuitEndpointOwner {
         self.network.begins[host, default: 0] += 1
         let isFirst = self.network.begins[host] == 1
         switch host {
-        case "refused": stream.end(.connectionRefused)
+        case "refused", "192.0.2.66": stream.end(.connectionRefused)
         case "refused-once": isFirst ? stream.end(.connectionRefused) : self.connect(stream)
         case "refused-by-first": isFirst ? stream.end(.exitPolicy) : self.connect(stream)
         case "dies": self.network.destroy(self)

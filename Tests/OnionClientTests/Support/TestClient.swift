@@ -33,6 +33,9 @@ struct TestClient: Sendable {
     let loop: any EventLoop
     let core: NIOLoopBoundBox<ClientCore>
     let network: NIOLoopBoundBox<ScriptedNetwork>
+    /// What it dials by, and what it was told.
+    let transport: LinkTransport
+    let consensus: Consensus
 
     func onLoop<T: Sendable>(
         _ body: @escaping @Sendable (ClientCore, ScriptedNetwork) throws -> T
@@ -121,7 +124,9 @@ func withClient<T: Sendable>(
     }.get()
     let result: Result<T, any Error>
     do {
-        result = .success(try await body(TestClient(loop: loop, core: core, network: network)))
+        result = .success(
+            try await body(
+                TestClient(loop: loop, core: core, network: network, transport: dialling, consensus: consensus)))
     } catch {
         result = .failure(error)
     }

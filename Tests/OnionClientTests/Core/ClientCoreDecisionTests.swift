@@ -1,0 +1,164 @@
+import NIOCore
+import OnionCells
+import OnionCircuits
+import OnionCrypto
+import OnionDirectory
+import OnionStreams
+import Testing
+
+@testable import OnionClient
+
+@Suite("What a client makes of its guards' and circuits' troubles", .timeLimit(.minutes(1)))
+struct ClientCoreDecisionTests {
+    private func routers(_ count: Int) throws -> [ConsensusRouter] {
+        try (0..<count).map { try TestRouter().listed("router\($0)", port: 1) }
+    }
+
+    @Test("with no guard of the sample in reach no other is begun at; requests wait, and the network is suspected")
+    func noGuard() async throws {
+        // Many at once, so that the last guard fails in the middle of a turn.
+        let begin = { @Sendable (core: ClientCore) in
+            for user in 0..<8 {
+                let promise = core.eventLoop.makePromise(of: OpenedStream.self)
+                core.add(self.request(promise, .port(443), user: "\(user)", core))
+            }
+        }
+        try await withCoreAlone(self.routers(6), ["guard-sample-size=2"], dialFails: true, begin: begin) { alone in
+            let consensus = alone.consensus
+            let dialled = try await alone.dialledKeys()
+            #expect(dialled.count == 2)
+            try await alone.onLoop { core in
+                #expect(core.waiting.count == 8)
+                #expect(core.usableGuards.isEmpty)
+                #expect(core.board.current.text.contains("none can be reached"))
+                #expect(core.pool.failureCount >= 8)
+                // The network is back: nothing is waited for.
+                let router = try #require(consensus.routers.first { dialled.contains($0.linkKey) })
+                let link = GuardLink(
+                    router: router, eventLoop: core.eventLoop,
+                    dial: { _, _, _ in core.eventLoop.makeFailedFuture(ChannelError.eof) }, owner: core)
+                core.guardLinkOpened(link)
+                #expect(core.pool.failureCount == 0)
+                #expect(core.usableGuards.count == 2)
+            }
+        }
+    }
+
+    @Test("a wish that routers meet and no path can fails as a wish does")
+    func choosy() async throws {
+        let only = TestRouter()
+        let wish = ExitWish(router: only.identity.publicKey)
+        // The one guard there is cannot be the exit as well.
+        let routers =
+            try [only.listed("guard", port: 1)]
+            + (0..<2).map { try TestRouter().listed("exit\($0)", port: 1, flags: [.exit]) }
+        try await withCoreAlone(routers) { alone in
+            let promise = alone.loop.makePromise(of: OpenedStream.self)
+            try await alone.onLoop { core in
+                core.add(self.request(promise, .port(443, exit: wish), user: "", core))
+            }
+            await #expect(throws: StreamFailure.noExitMeets(wish)) { try await promise.futureResult.get() }
+        }
+    }
+
+    @Test(
+        "a guard that lets builds fail again and again counts as unreachable",
+        arguments: [CircuitError.buildTimedOut(hop: 0), .handshakeFailed(hop: 0)])
+    func strikes(error: CircuitError) async throws {
+        try await withCoreAlone(self.routers(5)) { alone in
+            let consensus = alone.consensus
+            try await alone.onLoop { core in
+                let inUse = try #require(core.usableGuards.first)
+                let circuit = try self.circuit(core, consensus)
+                #expect(circuit.guardRouter.identity == inUse)
+                for _ in 1..<ClientCore.guardStrikeLimit { core.circuit(circuit, ended: error) }
+                #expect(core.usableGuards.first == inUse)
+                core.circuit(circuit, ended: error)
+                #expect(!core.usableGuards.contains(inUse))
+                circuit.close()
+            }
+        }
+    }
+
+    @Test("a failure behind the guard is not the guard's")
+    func behindGuard() async throws {
+        try await withCoreAlone(self.routers(5)) { alone in
+            let consensus = alone.consensus
+            try await alone.onLoop { core in
+                let inUse = try #require(core.usableGuards.first)
+                let circuit = try self.circuit(core, consensus)
+                for _ in 0...ClientCore.guardStrikeLimit {
+                    core.circuit(circuit, ended: .buildTimedOut(hop: 1))
+                    core.circuit(circuit, ended: .handshakeFailed(hop: 2))
+                }
+                #expect(core.usableGuards.first == inUse)
+                circuit.close()
+            }
+        }
+    }
+
+    @Test(
+        "a hop that fails is trouble; the guard has its own rules, and behind the last hop there is none",
+        arguments: [
+            (.buildTimedOut(hop: 0), false), (.buildTimedOut(hop: 1), true), (.buildTimedOut(hop: 2), true),
+            (.truncated(by: 0, .unspecified), true), (.truncated(by: 1, .unspecified), true),
+            (.truncated(by: 2, .unspecified), false),
+        ] as [(CircuitError, Bool)])
+    func trouble(error: CircuitError, isTrouble: Bool) async throws {
+        try await withCoreAlone(self.routers(5)) { alone in
+            let consensus = alone.consensus
+            try await alone.onLoop { core in
+                let circuit = try self.circuit(core, consensus)
+                core.circuit(circuit, ended: error)
+                #expect(core.takeTrouble() == isTrouble)
+                circuit.close()
+            }
+        }
+    }
+
+    @Test("after its end it takes neither requests nor a consensus")
+    func shutDown() async throws {
+        try await withCoreAlone(self.routers(5)) { alone in
+            let digest = alone.consensus.digest
+            let other = try makeConsensus(self.routers(5), now: alone.consensus.validAfter)
+            let promise = alone.loop.makePromise(of: OpenedStream.self)
+            try await alone.onLoop { core in
+                core.shutDown()
+                core.adopt(other)
+                #expect(core.consensus?.digest == digest)
+                core.add(self.request(promise, .port(443), user: "", core))
+                #expect(core.waiting.isEmpty)
+                promise.fail(ChannelError.eof)
+            }
+            await #expect(throws: StreamFailure.shuttingDown) { try await promise.futureResult.get() }
+        }
+    }
+
+    @Test("the network can lower what streams may hold, and not raise it")
+    func ceiling() async throws {
+        for (value, byteCount) in [(4 << 20, 4 << 20), (1 << 30, OnionClient.Limits().queuedByteCount)] {
+            try await withCoreAlone(self.routers(3), ["process-queue-limit=\(value)"]) { alone in
+                let ceiling = try await alone.onLoop { $0.queues.ceiling }
+                #expect(ceiling == byteCount)
+            }
+        }
+    }
+
+    private func request(
+        _ promise: EventLoopPromise<OpenedStream>, _ wish: CircuitWish, user: String, _ core: ClientCore
+    ) -> PendingRequest {
+        PendingRequest(
+            .stream(.host("a.test", port: 443), earlyData: ByteBuffer(), promise), wish: wish,
+            isolation: IsolationKey(protocolName: "test", username: Array(user.utf8)),
+            deadline: core.eventLoop.now + .minutes(1), limits: core.limits, owner: core)
+    }
+
+    /// A circuit of three hops at the guard in use, which the core has not begun itself.
+    private func circuit(_ core: ClientCore, _ consensus: Consensus) throws -> ClientCircuit {
+        let guardRouter = try #require(core.guardInUse)
+        let others = consensus.routers.filter { $0.identity != guardRouter.identity }
+        return ClientCircuit(
+            key: CircuitPool.CircuitKey(rawValue: .max), path: [guardRouter] + others.prefix(2),
+            settings: core.settings, padding: PaddingSourceBox(), eventLoop: core.eventLoop, owner: core)
+    }
+}
