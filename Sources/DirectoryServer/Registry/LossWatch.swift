@@ -5,7 +5,7 @@ import OnionCrypto
 ///
 /// - Source: DESIGN §9: after its start, or when more than half of the ORs vanish within one interval (the fault is then
 ///   likely the DS's own), the DS keeps the last set running for three intervals plus the longest backoff.
-struct LossWatch: Equatable, Sendable {
+struct LossWatch: Sendable {
     private enum Grace: Equatable, Sendable {
         case none
         /// What the store knew is held; whoever registers anew follows the ordinary rules.
@@ -15,24 +15,20 @@ struct LossWatch: Equatable, Sendable {
     }
 
     private var grace = Grace.none
-    private var losses: [(identity: Ed25519PublicKey, at: NIODeadline)] = []
+    private var losses: [Ed25519PublicKey: NIODeadline] = [:]
 
-    static func == (left: LossWatch, right: LossWatch) -> Bool {
-        left.grace == right.grace && left.losses.elementsEqual(right.losses) { $0 == $1 }
-    }
-
-    /// Who vanished within the window of the last loss, each once.
-    var recent: Set<Ed25519PublicKey> { Set(self.losses.map(\.identity)) }
+    /// Who vanished within the window of the last loss.
+    var recent: Set<Ed25519PublicKey> { Set(self.losses.keys) }
 
     mutating func started(until: NIODeadline) { self.grace = .afterStart(until: until) }
 
     mutating func lost(_ identity: Ed25519PublicKey, now: NIODeadline, window: TimeAmount) {
-        self.losses.removeAll { now - $0.at > window || $0.identity == identity }
-        self.losses.append((identity, now))
+        self.losses = self.losses.filter { now - $0.value <= window }
+        self.losses[identity] = now
     }
 
     mutating func mostVanished(until: NIODeadline) {
-        self.losses = []
+        self.losses = [:]
         self.grace = .afterMassLoss(until: until)
     }
 

@@ -34,7 +34,7 @@ extension Registry {
             .map { entry in
                 ConsensusRouter(
                     descriptor: entry.descriptor, flags: standards.flags(of: entry, now: now, unixSeconds: unixSeconds),
-                    weight: standards.weight(of: entry, measured: nil))
+                    weight: standards.weight(of: entry))
             }
             .sorted { $0.identity < $1.identity }
     }
@@ -78,17 +78,15 @@ struct NetworkStandards: Sendable {
         return flags
     }
 
-    /// Return the weight: what was measured, or what the router claims but at most the median; never 0.
-    func weight(of entry: RouterEntry, measured: UInt64?) -> UInt64 {
-        max(1, measured ?? min(entry.claimedBandwidth, self.medianBandwidth))
-    }
+    /// Return the weight: what the router claims, but at most the median; never 0, because no claim is.
+    func weight(of entry: RouterEntry) -> UInt64 { min(entry.claimedBandwidth, self.medianBandwidth) }
 }
 
 extension RouterEntry {
     /// What stands for "no limit" when routers are compared, in bytes a second.
     static let unlimitedBandwidth: UInt64 = 1_000_000_000
 
-    /// Bytes a second that the router says it may relay.
+    /// Bytes a second that the router says it may relay; never 0, which says that there is no limit.
     var claimedBandwidth: UInt64 {
         let rate = self.descriptor.descriptor.bandwidthRate
         return rate == 0 ? Self.unlimitedBandwidth : min(rate, Self.unlimitedBandwidth)
@@ -100,7 +98,7 @@ extension RouterEntry {
     }
 
     func knownSeconds(unixSeconds: UInt64) -> UInt64 {
-        unixSeconds > self.firstSeen ? unixSeconds - self.firstSeen : 0
+        max(unixSeconds, self.firstSeen) - self.firstSeen
     }
 }
 

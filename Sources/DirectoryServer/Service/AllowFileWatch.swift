@@ -1,5 +1,6 @@
 import Foundation
 import Logging
+import NIOCore
 
 /// Reads the allow file, and again whenever it changes.
 ///
@@ -12,7 +13,7 @@ struct AllowFileWatch: Sendable {
         var fileNumber: Int?
     }
 
-    static let interval = Duration.seconds(1)
+    static let interval = TimeAmount.seconds(1)
     /// Far more than a thousand routers need.
     static let byteCountLimit = 1 << 20
 
@@ -36,17 +37,17 @@ struct AllowFileWatch: Sendable {
     }
 
     /// Look at the file once a second until cancelled.
-    func run(logger: Logger, changed: (Admission) async -> Void) async {
-        guard let path else {
-            // Nothing to watch; but a task that ended would stop the server.
-            while !Task.isCancelled { try? await Task.sleep(for: .seconds(3600)) }
-            return
-        }
+    ///
+    /// - Parameter sleep: throws when the task is cancelled.
+    func run(
+        logger: Logger, sleep: (TimeAmount) async throws -> Void, changed: (Admission) async -> Void
+    ) async {
         var known = self.stamp
-        while !Task.isCancelled {
-            try? await Task.sleep(for: Self.interval)
+        while (try? await sleep(Self.interval)) != nil {
+            // Without a file there is nothing to watch; but a task that ended would stop the server.
+            guard let path else { continue }
             let stamp = Self.stamp(of: path)
-            guard stamp != known, !Task.isCancelled else { continue }
+            guard stamp != known else { continue }
             known = stamp
             do throws(DirectoryServerError) {
                 await changed(try Self.read(path))

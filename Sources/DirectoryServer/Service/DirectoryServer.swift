@@ -95,7 +95,11 @@ package struct DirectoryServer: Service, CustomStringConvertible {
             try await withThrowingTaskGroup(of: Void.self) { group in
                 group.addTask { try await self.accept(listener, core: core) }
                 group.addTask { await self.work(core, probes) }
-                group.addTask { await watch.run(logger: self.logger) { await core.admissionChanged(to: $0) } }
+                group.addTask {
+                    await watch.run(logger: self.logger, sleep: self.outside.sleep) {
+                        await core.admissionChanged(to: $0)
+                    }
+                }
                 // All run until cancelled, or until one fails.
                 try await group.next()
                 group.cancelAll()

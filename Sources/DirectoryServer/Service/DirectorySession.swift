@@ -122,7 +122,7 @@ struct DirectorySession: Sendable {
         }
         // Before the answer, because the next request may follow it at once.
         await self.core.unsubscribe(self.connection)
-        try Task.checkCancellation()
+        // Of a task that is cancelled, as behind an Error, nothing is written.
         if let newer {
             try await outbound.write(.consensus(newer.bytes))
         } else {

@@ -4,11 +4,16 @@ import CoreMetrics
 struct ServerMetrics: Sendable {
     let registrations = Counter(label: "directory.registrations.accepted")
     let consensuses = Counter(label: "directory.consensuses.published")
-    private let limits = Dictionary(
-        uniqueKeysWithValues: ServerLimit.allCases.map { ($0, Counter(label: "directory.limit.\($0.rawValue)")) })
-
     /// A limit has kept somebody from something.
-    func reached(_ limit: ServerLimit) { self.limits[limit]?.increment() }
+    let reached: @Sendable (ServerLimit) -> Void
+
+    init(reached: @escaping @Sendable (ServerLimit) -> Void = Self.countingLimits()) { self.reached = reached }
+
+    private static func countingLimits() -> @Sendable (ServerLimit) -> Void {
+        let counters = Dictionary(
+            uniqueKeysWithValues: ServerLimit.allCases.map { ($0, Counter(label: "directory.limit.\($0.rawValue)")) })
+        return { counters[$0]?.increment() }
+    }
 }
 
 /// The limits of a directory server that count when they bite; <doc:Limits> says what each does.

@@ -59,6 +59,20 @@ struct DirectoryClientHandlerTests {
         _ = try? self.channel.finish(acceptAlreadyClosed: true)
     }
 
+    @Test("who asks too late hears why the connection ended") func askedLate() throws {
+        try self.sayHello(expires: Self.now + 60)
+        let loop = self.channel.embeddedEventLoop
+        let limit = DirectoryConnection.answerTimeLimit
+        let (answer, late) = (loop.makePromise(of: DirectoryMessage.self), loop.makePromise(of: DirectoryMessage.self))
+        self.handler.ask(.heartbeat, .heartbeat(counter: 1, load: RouterLoad()), timeLimit: limit, promise: answer)
+        loop.advanceTime(by: limit)
+        self.handler.ask(.ticket, .getTicket(commitment: .zero), timeLimit: limit, promise: late)
+        for promise in [answer, late] {
+            #expect(throws: DirectoryConnectionError.timedOut) { try promise.futureResult.wait() }
+        }
+        _ = try? self.channel.finish(acceptAlreadyClosed: true)
+    }
+
     @Test("an answer is waited for so long and no longer, and the connection ends with it") func answer() throws {
         try self.sayHello(expires: Self.now + 60)
         let loop = self.channel.embeddedEventLoop

@@ -67,6 +67,40 @@ struct JitteredBackoffTests {
         backoff.reset()
         #expect(backoff.next(using: &generator) <= .milliseconds(100))
     }
+
+    @Test("never waits longer than its limit, the first time or after a change") func limit() {
+        var generator = SystemRandomNumberGenerator()
+        var backoff = JitteredBackoff(first: .seconds(10), maximum: .seconds(1))
+        #expect(backoff.next(using: &generator) <= .seconds(1))
+        backoff = JitteredBackoff(first: .milliseconds(100), maximum: .seconds(10))
+        for _ in 0..<5 { _ = backoff.next(using: &generator) }
+        backoff.update(maximum: .milliseconds(50))
+        let changed = backoff.next(using: &generator)
+        #expect((TimeAmount.milliseconds(25)...TimeAmount.milliseconds(50)).contains(changed))
+        backoff.reset()
+        #expect(backoff.next(using: &generator) <= .milliseconds(50))
+    }
+
+    @Test("a higher limit is reached by doubling, and not at once") func higherLimit() {
+        var generator = SystemRandomNumberGenerator()
+        var backoff = JitteredBackoff(first: .milliseconds(100), maximum: .milliseconds(150))
+        backoff.update(maximum: .seconds(10))
+        for step in [100, 200, 400] as [Int64] {
+            let wait = backoff.next(using: &generator)
+            #expect((TimeAmount.milliseconds(step / 2)...TimeAmount.milliseconds(step)).contains(wait))
+        }
+    }
+
+    @Test("a first wait or a limit of nothing is a wait all the same") func nothing() {
+        var generator = SystemRandomNumberGenerator()
+        var backoff = JitteredBackoff(first: .zero, maximum: .seconds(1))
+        #expect(backoff.next(using: &generator) > .zero)
+        backoff = JitteredBackoff(maximum: .zero)
+        for _ in 0..<3 { #expect(backoff.next(using: &generator) > .zero) }
+        backoff = JitteredBackoff(maximum: .seconds(1))
+        backoff.update(maximum: .zero)
+        #expect(backoff.next(using: &generator) > .zero)
+    }
 }
 
 @Suite("Consensus store")

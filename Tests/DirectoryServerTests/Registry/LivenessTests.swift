@@ -130,6 +130,37 @@ struct LivenessTests {
         #expect(network.test.listed.count == 2)
     }
 
+    @Test("the connection of a router that is out already is closed without a probe") func closedAbsent() throws {
+        var network = try Network(5)
+        for _ in 0..<3 { network.beatAndAdvance([1, 2, 3, 4]) }
+        #expect(!network.isListed(0))
+        let probe = network.test.registry.connectionClosed(network.connections[0])
+        #expect(probe == nil)
+    }
+
+    @Test("while all are held, another's silence makes no consensus, and a closed connection no probe")
+    func heldSilence() throws {
+        var network = try Network(5)
+        for _ in 0..<3 { network.beatAndAdvance([4]) }
+        #expect(network.test.listed.count == 5)
+        _ = try network.test.published()
+        network.test.advance(4500)
+        #expect(network.test.listed.count == 5)
+        #expect(network.test.publication() == nil)
+        let probe = network.test.registry.connectionClosed(network.connections[0])
+        #expect(probe == nil)
+    }
+
+    @Test("a registration under way is a sign of life of a router that does not beat") func silentRegistration() throws
+    {
+        var network = try Network(5)
+        let (connection, probe) = try network.test.register(network.routers[0], sequence: 2)
+        for _ in 0..<5 { network.beatAndAdvance([1, 2, 3, 4]) }
+        #expect(network.isListed(0))
+        #expect(network.test.finish(probe) == .accept(connection))
+        #expect(network.isListed(0))
+    }
+
     @Test("losses further apart than an interval do not add up") func slowLoss() throws {
         var network = try Network(5)
         for index in [0, 1, 2] {
@@ -189,5 +220,33 @@ struct LivenessTests {
         let probe = try test.closed(connections[0])
         _ = test.finish(probe, .unreachable)
         #expect(test.listed.count == 2)
+    }
+}
+
+@Suite("Losses of routers")
+struct LossWatchTests {
+    private let start = NIODeadline.uptimeNanoseconds(0)
+
+    @Test("count for an interval from the last one of each") func window() {
+        let routers = (0..<3).map { _ in Ed25519PrivateKey().publicKey }
+        let window = TimeAmount.seconds(2)
+        var losses = LossWatch()
+        losses.lost(routers[0], now: self.start, window: window)
+        losses.lost(routers[1], now: self.start + window, window: window)
+        #expect(losses.recent == [routers[0], routers[1]])
+        losses.lost(routers[2], now: self.start + window + .nanoseconds(1), window: window)
+        #expect(losses.recent == [routers[1], routers[2]])
+        losses.lost(routers[1], now: self.start + window * 2, window: window)
+        losses.lost(routers[2], now: self.start + window * 3, window: window)
+        #expect(losses.recent == [routers[1], routers[2]])
+    }
+
+    @Test("after a mass loss all are held until the grace is over, and not at that moment") func grace() {
+        var losses = LossWatch()
+        #expect(!losses.holdsAll(now: self.start))
+        let end = self.start + .seconds(10)
+        losses.mostVanished(until: end)
+        #expect(losses.holdsAll(now: end - .nanoseconds(1)))
+        #expect(!losses.holdsAll(now: end))
     }
 }

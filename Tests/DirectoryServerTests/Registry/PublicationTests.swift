@@ -66,6 +66,61 @@ struct PublicationTests {
         #expect(publication.routers.map(\.weight).sorted() == [100_000, 200_000, 300_000, 300_000, 300_000])
     }
 
+    @Test("a claim of more than 1 GB/s counts as no limit does") func hugeClaim() throws {
+        var test = TestRegistry()
+        for rate in [0, 1_000_000_001, .max] as [UInt64] {
+            var router = TestRouter()
+            router.bandwidthRate = rate
+            _ = try test.list(router)
+        }
+        #expect(try test.published().routers.map(\.weight) == Array(repeating: 1_000_000_000, count: 3))
+    }
+
+    @Test(
+        "Fast are those of 100 kB/s, and in a slow network the faster seven eighths",
+        arguments: [
+            ([10_000] + Array(repeating: 50_000, count: 8), 50_000),
+            ([99_999, 100_000] + Array(repeating: 1_000_000, count: 15), 100_000),
+        ] as [([UInt64], UInt64)])
+    func fast(rates: [UInt64], slowest: UInt64) throws {
+        var test = TestRegistry()
+        for rate in rates {
+            var router = TestRouter()
+            router.bandwidthRate = rate
+            _ = try test.list(router)
+        }
+        let fast = try test.published().routers.filter { $0.flags.contains(.fast) }
+        #expect(fast.map(\.descriptor.descriptor.bandwidthRate).min() == slowest)
+    }
+
+    @Test(
+        "Stable and Guard come within ten minutes and an hour of the median, or after five and eight days",
+        arguments: [
+            (7200, 6600, [.stable, .guard]), (7200, 6599, [.guard]), (7200, 3600, [.guard]), (7200, 3599, []),
+            (20 * 86_400, 5 * 86_400 - 1, []), (20 * 86_400, 5 * 86_400, [.stable]),
+            (20 * 86_400, 8 * 86_400 - 1, [.stable]), (20 * 86_400, 8 * 86_400, [.stable, .guard]),
+        ] as [(Int64, Int64, RouterFlags)])
+    func ages(oldSeconds: Int64, newSeconds: Int64, flags: RouterFlags) throws {
+        var test = TestRegistry()
+        for _ in 0..<3 { _ = try test.list(TestRouter()) }
+        test.now = test.now + .seconds(oldSeconds - newSeconds)
+        let newcomer = TestRouter()
+        _ = try test.list(newcomer)
+        test.now = test.now + .seconds(newSeconds)
+        let found = try test.published().routers.first { $0.identity == newcomer.fingerprint }?.flags
+        #expect(found?.intersection([.stable, .guard]) == flags)
+    }
+
+    @Test("a router that was first seen in the future, by a clock that has gone back, counts as new") func clockBack()
+        throws
+    {
+        let stored = StoredRouter(
+            descriptor: try TestRouter().descriptor(), firstSeen: TestRegistry.startSeconds + 1000,
+            lastSeen: TestRegistry.startSeconds, isListed: true)
+        var test = TestRegistry(stored: [stored])
+        #expect(try test.published().routers.count == 1)
+    }
+
     @Test("Exit goes by the policy, Fast by the claim") func exitAndFast() throws {
         var test = TestRegistry()
         var inner = TestRouter()
@@ -109,8 +164,8 @@ struct AllowListTests {
     }
 
     @Test("reports each bad line with its number, and keeps the others") func bad() {
-        let one = TestRouter().fingerprint.base64URL
-        let (routers, errors) = AllowList.parse("nonsense\n\(one)\n\(one)\n\(one) a b\n\(one.dropLast())")
+        let (one, two) = (TestRouter().fingerprint.base64URL, TestRouter().fingerprint.base64URL)
+        let (routers, errors) = AllowList.parse("nonsense\n\(one)\n\(one)\n\(two) a b\n\(one.dropLast())")
         #expect(routers.count == 1)
         #expect(errors.map(\.line) == [1, 3, 4, 5])
     }

@@ -70,9 +70,12 @@ struct RegistrationTests {
         var test = TestRegistry(admission: .listed([friend.fingerprint: "", other.fingerprint: ""]))
         _ = try test.list(friend)
         let connection = try test.list(other)
+        _ = try test.published()
         #expect(test.registry.admissionChanged(to: .listed([friend.fingerprint: ""])) == [connection])
         #expect(test.listed == [friend.fingerprint])
         #expect(test.beat(connection, 1) == .notRegistered)
+        test.advance(200)
+        #expect(try test.published().routers.map(\.identity) == [friend.fingerprint])
     }
 
     @Test("forgets a probe of a router that the allow file no longer names") func admissionGoneWhileProbed() throws {
@@ -198,6 +201,27 @@ struct RegistrationTests {
             #expect(test.registry.stored.count == (beat < 50 ? 2 : 1), "\(beat)")
         }
         #expect(test.listed == [kept.fingerprint])
+    }
+
+    @Test("a router that is held is not forgotten, however long ago it was heard") func pruningHeld() throws {
+        let router = TestRouter()
+        let stored = StoredRouter(descriptor: try router.descriptor(), firstSeen: 1, lastSeen: 2, isListed: true)
+        var test = TestRegistry({ $0.forgetAfterSeconds = 100 }, stored: [stored])
+        test.registry.prune(unixSeconds: test.unixSeconds)
+        #expect(test.listed == [router.fingerprint])
+    }
+
+    @Test("a router is not forgotten while its probe is under way, though its connection has closed")
+    func pruningProbed() throws {
+        let router = TestRouter()
+        let stored = StoredRouter(descriptor: try router.descriptor(), firstSeen: 1, lastSeen: 2, isListed: false)
+        var test = TestRegistry({ $0.forgetAfterSeconds = 100 }, stored: [stored])
+        let (connection, probe) = try test.register(router, sequence: 2)
+        let another = test.registry.connectionClosed(connection)
+        #expect(another == nil)
+        test.registry.prune(unixSeconds: test.unixSeconds)
+        #expect(test.finish(probe) == .none)
+        #expect(test.listed == [router.fingerprint])
     }
 
     @Test("a router is not forgotten while its connection is open, whose events would count for the next")

@@ -1,5 +1,7 @@
 import DirectoryClient
 import Foundation
+import Logging
+import NIOConcurrencyHelpers
 import NIOCore
 import NIOPosix
 import OnionAddress
@@ -143,7 +145,7 @@ struct DirectoryServerTests {
         let (first, second) = (try await FakeRouter.start(on: group), try await FakeRouter.start(on: group))
         try "\(first.router.fingerprint.base64URL) first\n".write(toFile: path, atomically: true, encoding: .utf8)
         let (logs, log) = AsyncStream.makeStream(of: String.self)
-        try await TestDirectory.with(state: state, routers: .file(path), logged: { log.yield($0) }) { directory in
+        try await TestDirectory.with(state: state, routers: .file(path), logged: { log.yield($1) }) { directory in
             let connection = try await first.join(directory)
             let refused = await #expect(throws: DirectoryConnectionError.self) { try await second.join(directory) }
             guard case .refused(.notAllowed, _) = refused else {
@@ -239,6 +241,57 @@ struct DirectoryServerTests {
             #expect(try await connection.consensus(newerThan: 0) != nil)
             await connection.close()
         }
+    }
+
+    @Test("a second GetConsensus ends the connection, and the Error is its last frame") func twoConsensuses()
+        async throws
+    {
+        try await TestDirectory.with { directory in
+            let answers = try await directory.answers(
+                to: Array(repeating: .getConsensus(haveRevision: .max), count: 2))
+            #expect(answers.first?.frameType == .hello)
+            #expect(answers.dropFirst() == [.error(.unexpectedMessage, text: "one GetConsensus at a time")])
+        }
+    }
+
+    @Test("a channel that is connected already serves a client as well") func overChannel() async throws {
+        try await TestDirectory.with { directory in
+            let channel = try await ClientBootstrap(group: directory.group)
+                .connect(host: "127.0.0.1", port: Int(directory.port)).get()
+            let connection = try await DirectoryDialler(
+                directoryKey: directory.directoryKey.publicKey, credentials: nil
+            ).open(over: channel)
+            #expect(try await connection.consensus(newerThan: 0) != nil)
+            await connection.close()
+            #expect(!channel.isActive)
+        }
+    }
+
+    @Test("who has no place here cannot fill the log; a friend's mistake is in it") func refusalsInLog() async throws {
+        let (stranger, friend) = (TestRouter(), TestRouter())
+        var elsewhere = friend
+        elsewhere.address = Endpoint(address: .v4(0x0A00_0001), port: 9001)
+        let state = try TemporaryDirectory()
+        let path = state.file("routers")
+        try "\(friend.fingerprint.base64URL)\n".write(toFile: path, atomically: true, encoding: .utf8)
+        let levels = NIOLockedValueBox<[Logger.Level]>([])
+        let refused = [
+            (stranger, try LinkCredentials(linkKey: stranger.linkKey)), (friend, nil),
+            (elsewhere, try LinkCredentials(linkKey: friend.linkKey)),
+        ]
+        try await TestDirectory.with(
+            state: state, routers: .file(path),
+            logged: { level, message in
+                if message == "registration refused" { levels.withLockedValue { $0.append(level) } }
+            }
+        ) { directory in
+            for (router, credentials) in refused {
+                let connection = try await directory.connect(credentials)
+                let descriptor = try router.descriptor(published: TestDirectory.unixSeconds)
+                _ = await #expect(throws: DirectoryConnectionError.self) { try await connection.register(descriptor) }
+            }
+        }
+        #expect(levels.withLockedValue { $0 } == [.debug, .debug, .info])
     }
 
     @Test("one address may have so many connections and no more") func connectionLimit() async throws {

@@ -44,12 +44,15 @@ struct ProbeLanesTests {
     }
 
     @Test("answers that nobody takes are so many bytes and no more") func answers() {
-        let budget = AnswerBudget(limit: 100, metrics: ServerMetrics())
+        let reached = NIOLockedValueBox<[ServerLimit]>([])
+        let budget = AnswerBudget(
+            limit: 100, metrics: ServerMetrics { limit in reached.withLockedValue { $0.append(limit) } })
         #expect(budget.take(60))
         #expect(budget.take(40))
         #expect(!budget.take(1))
         budget.give(60)
         #expect(budget.take(60))
         #expect(!budget.take(1))
+        #expect(reached.withLockedValue { $0 } == [.answerBytes, .answerBytes])
     }
 }

@@ -20,7 +20,7 @@ struct TestDirectory: Sendable {
         key: Ed25519PrivateKey = Ed25519PrivateKey(), state: TemporaryDirectory? = nil,
         routers: DirectoryServer.RouterSource = .anyone,
         change: (inout DirectoryServer.Configuration) -> Void = { _ in },
-        logged: @escaping @Sendable (String) -> Void = { _ in },
+        logged: @escaping @Sendable (Logger.Level, String) -> Void = { _, _ in },
         _ body: @Sendable @escaping (TestDirectory) async throws -> R
     ) async throws -> R {
         let state = try state ?? TemporaryDirectory()
@@ -64,6 +64,25 @@ struct TestDirectory: Sendable {
             .connect(host: "127.0.0.1", port: self.port, on: self.group.any())
     }
 
+    /// Say these messages over a connection, and return what comes until the directory closes it.
+    func answers(to messages: [DirectoryMessage]) async throws -> [DirectoryMessage] {
+        let tls = try LinkTLS(credentials: nil, protocol: .directory)
+        let loop = self.group.any()
+        let answers = loop.makePromise(of: [DirectoryMessage].self)
+        let channel = try await ClientBootstrap(group: loop)
+            .channelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    _ = try tls.addClientHandlers(to: channel.pipeline.syncOperations, expecting: nil)
+                    try channel.pipeline.syncOperations.addHandler(AnswerCollector(answers))
+                }
+            }
+            .connect(host: "127.0.0.1", port: Int(self.port)).get()
+        var frames = ByteBuffer()
+        for message in messages { try message.write(to: &frames) }
+        channel.writeAndFlush(frames, promise: nil)
+        return try await answers.futureResult.get()
+    }
+
     /// Wait until a consensus lists exactly these routers.
     func waitForRouters(_ expected: Set<Ed25519PublicKey>) async throws -> Consensus {
         let connection = try await self.connect()
@@ -98,18 +117,40 @@ extension FakeRouter {
     }
 }
 
+/// Reads messages until the connection is closed.
+private final class AnswerCollector: ChannelInboundHandler {
+    typealias InboundIn = ByteBuffer
+
+    private let answers: EventLoopPromise<[DirectoryMessage]>
+    private var decoder = DirectoryFrameDecoder(receiver: .participant)
+    private var messages: [DirectoryMessage] = []
+
+    init(_ answers: EventLoopPromise<[DirectoryMessage]>) { self.answers = answers }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        self.decoder.append(self.unwrapInboundIn(data))
+        do {
+            while let message = try self.decoder.next() { self.messages.append(message) }
+        } catch {
+            self.answers.fail(error)
+        }
+    }
+
+    func channelInactive(context: ChannelHandlerContext) { self.answers.succeed(self.messages) }
+}
+
 /// Hands on the messages of what is logged.
-private struct MessageLog: LogHandler {
+struct MessageLog: LogHandler {
     var logLevel = Logger.Level.trace
     var metadata: Logger.Metadata = [:]
-    let logged: @Sendable (String) -> Void
+    let logged: @Sendable (Logger.Level, String) -> Void
 
-    init(logged: @escaping @Sendable (String) -> Void) { self.logged = logged }
+    init(logged: @escaping @Sendable (Logger.Level, String) -> Void) { self.logged = logged }
 
     subscript(metadataKey key: String) -> Logger.Metadata.Value? {
         get { self.metadata[key] }
         set { self.metadata[key] = newValue }
     }
 
-    func log(event: LogEvent) { self.logged("\(event.message)") }
+    func log(event: LogEvent) { self.logged(event.level, "\(event.message)") }
 }

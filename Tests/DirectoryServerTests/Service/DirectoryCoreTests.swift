@@ -1,0 +1,174 @@
+import GRDB
+import NIOConcurrencyHelpers
+import NIOCore
+import OnionAddress
+import OnionCrypto
+import OnionDirectory
+import Testing
+
+@testable import DirectoryServer
+
+@Suite("Directory core", .timeLimit(.minutes(1)))
+struct DirectoryCoreTests {
+    @Test("a connection that is said to be up twice counts once") func establishedTwice() async throws {
+        let test = try TestCore(connections: { $0.halfOpenPerAddress = 1 })
+        let connection = try #require(await test.connect())
+        for _ in 0..<2 { await test.core.established(connection) }
+        #expect(await test.connect() != nil)
+        #expect(await test.connect() == nil)
+        #expect(test.reached == [.halfOpenPerAddress])
+    }
+
+    @Test("a connection that was up leaves no room for another half-open one when it is gone") func closed()
+        async throws
+    {
+        let test = try TestCore(connections: { $0.halfOpenPerAddress = 1 })
+        let connection = try #require(await test.connect())
+        await test.core.established(connection)
+        await test.core.closed(connection)
+        #expect(await test.connect() != nil)
+        #expect(await test.connect() == nil)
+    }
+
+    @Test("a request too many of one address is counted") func requests() async throws {
+        let test = try TestCore(connections: {
+            $0.addressRequestsPerSecond = 0
+            $0.addressRequestBurst = 1
+        })
+        let connection = try #require(await test.connect())
+        #expect(await test.core.takesRequest(over: connection))
+        #expect(test.reached.isEmpty)
+        #expect(await !test.core.takesRequest(over: connection))
+        #expect(test.reached == [.requestsPerAddress])
+    }
+
+    @Test("a router for which there is no room is refused, and counted as what it is", arguments: [true, false])
+    func noRoom(isFull: Bool) async throws {
+        let test = try TestCore(registry: { if isFull { $0.routerCount = 0 } else { $0.newcomerCount = 0 } })
+        let connection = try #require(await test.connect())
+        let router = TestRouter()
+        await #expect(throws: isFull ? RegistrationRefusal.registryFull : .tooManyNewcomers) {
+            try await test.core.register(
+                try router.descriptor(), over: connection, peerKey: router.linkKey.publicKey)
+        }
+        await #expect(throws: RegistrationRefusal.wrongLinkKey) {
+            try await test.core.register(try router.descriptor(), over: connection, peerKey: nil)
+        }
+        #expect(test.reached == [isFull ? .registry : .newcomers])
+    }
+
+    @Test("the Hello is signed anew when half of its time is over, and when the clock has gone back") func hello()
+        async throws
+    {
+        let test = try TestCore()
+        let halfDay: UInt64 = 12 * 3600
+        let start = TestRegistry.startSeconds
+        #expect(try await test.core.currentHello().expires == start + 2 * halfDay)
+        test.clock.advance(Int64(halfDay) * 1000 - 1000)
+        #expect(try await test.core.currentHello().expires == start + 2 * halfDay)
+        test.clock.advance(1000)
+        #expect(try await test.core.currentHello().expires == start + 3 * halfDay)
+        test.clock.turnBack(1000)
+        #expect(try await test.core.currentHello().expires == start + 3 * halfDay - 1)
+    }
+
+    @Test("a connection waits for one consensus at a time, and for none once it is closed") func subscribers()
+        async throws
+    {
+        let test = try TestCore()
+        let connection = try #require(await test.connect())
+        #expect(await test.core.subscribe(connection) != nil)
+        #expect(await test.core.subscribe(connection) == nil)
+        await test.core.unsubscribe(connection)
+        #expect(await test.core.subscribe(connection) != nil)
+        await test.core.closed(connection)
+        #expect(await test.core.subscribe(connection) == nil)
+    }
+
+    @Test("looks once an hour for routers to be forgotten") func pruning() async throws {
+        let stored = StoredRouter(
+            descriptor: try TestRouter().descriptor(), firstSeen: 1, lastSeen: TestRegistry.startSeconds - 8200,
+            isListed: false)
+        let test = try TestCore(
+            registry: {
+                $0.forgetAfterSeconds = 10_000
+                $0.resignSeconds = 1
+            }, stored: [stored])
+        for (passed, count) in [(0, 1), (3599, 1), (1, 0)] {
+            test.clock.advance(Int64(passed) * 1000)
+            await test.core.tick()
+            #expect(try test.store.load().routers.count == count)
+        }
+    }
+
+    @Test("a router is told of the first revision that lists it, and of none before") func listed() async throws {
+        let test = try TestCore()
+        await test.core.tick()
+        let first = await test.core.newestRevision
+        let (outcome, probe) = try await test.register(TestRouter())
+        await test.core.probeFinished(try #require(probe), .completed)
+        // The next consensus is not due yet.
+        #expect(await test.core.newestRevision == first)
+        test.clock.advance(200)
+        await test.core.tick()
+        let revision = try await outcome.value
+        #expect(revision > first)
+        #expect(await test.core.newestRevision == revision)
+    }
+
+    @Test("a consensus that cannot be stored is not published, and the log says so once") func storeFails() async throws
+    {
+        let test = try TestCore()
+        try test.breakStore()
+        for _ in 0..<3 {
+            await test.core.tick()
+            test.clock.advance(200)
+        }
+        #expect(await test.core.newestRevision == 0)
+        #expect(test.logged == ["consensus not published; trying again"])
+    }
+
+    @Test("stored routers that cannot be read are spoken of, and nothing else", arguments: [true, false])
+    func damaged(isDamaged: Bool) throws {
+        let test = try TestCore()
+        let stored = StoredRouter(descriptor: try TestRouter().descriptor(), firstSeen: 1, lastSeen: 2, isListed: true)
+        try test.store.save([stored], revision: 1)
+        if isDamaged {
+            try test.store.database.write { try $0.execute(sql: "UPDATE router SET descriptor = x'010203'") }
+        }
+        _ = try test.server.makeCore(admission: .open, store: test.store)
+        #expect(test.logged == (isDamaged ? ["stored routers left out: unreadable"] : []))
+    }
+
+    @Test("a probe that was overtaken while it waited for its turn is not made") func overtaken() async throws {
+        let probed = NIOLockedValueBox<[UInt64]>([])
+        let test = try TestCore(
+            connections: { $0.probesAtOnce = 1 },
+            probing: Probing { descriptor in probed.withLockedValue { $0.append(descriptor.sequence) } })
+        let (core, lanes) = try test.server.makeCore(admission: .open, store: test.store)
+        let router = TestRouter()
+        var outcomes: [Task<UInt64, any Error>] = []
+        for sequence in 1...2 as ClosedRange<UInt64> {
+            let connection = try #require(await core.admit(.v4(0x0808_0404)) {})
+            let descriptor = try router.descriptor(sequence: sequence)
+            outcomes.append(
+                Task { try await core.register(descriptor, over: connection, peerKey: router.linkKey.publicKey) })
+            while await !core.wants(RouterProbe(number: sequence, descriptor: descriptor)) { await Task.yield() }
+        }
+        let work = Task { await test.server.work(core, lanes) }
+        await #expect(throws: RegistrationRefusal.superseded) { try await outcomes[0].value }
+        _ = try await outcomes[1].value
+        work.cancel()
+        await work.value
+        #expect(probed.withLockedValue { $0 } == [2])
+    }
+
+    private struct Probing: RouterProbing {
+        let body: @Sendable (RouterDescriptor) -> Void
+
+        func probe(_ descriptor: RouterDescriptor) async -> ProbeOutcome {
+            self.body(descriptor)
+            return .completed
+        }
+    }
+}
