@@ -41,7 +41,7 @@ public struct IPPrefix: Hashable, Sendable, CustomStringConvertible {
 
     private static func mask(_ bitCount: Int, of width: Int) -> UInt128 {
         let ones = width == 128 ? UInt128.max : (UInt128(1) << 32) - 1
-        return ones & ~(bitCount >= width ? 0 : ones >> bitCount)
+        return ones & ~(ones >> bitCount)
     }
 }
 

@@ -75,6 +75,25 @@ struct RelayMessagesTests {
         #expect(throws: Never.self) { try Resolved(data: ByteBuffer(bytes: bytes)) }
     }
 
+    @Test("Resolved cuts names to 255 bytes, and takes answers up to the last byte that fits any cell")
+    func resolvedLimit() throws {
+        let limit = RelayMessageHeader.maximumDataByteCount - RelayMessageWriter.unguessableTailByteCount
+        // Names cut to 255 bytes, then one that leaves no room, or one byte too little.
+        let fullCount = (limit - 2) / 261
+        let last = limit - 2 - fullCount * 261 - 6
+        try #require((1..<255).contains(last))
+        for (count, kept) in [(last, fullCount + 1), (last + 1, fullCount)] {
+            let lengths = Array(repeating: 300, count: fullCount) + [count]
+            let names = lengths.map { String(repeating: "n", count: $0) }
+            let bytes = Self.bytes { Resolved.answers(names.map { .init(.name($0), ttlSeconds: 1) }).write(to: &$0) }
+            let expected = names.prefix(kept).map { Resolved.Answer(.name(String($0.prefix(255))), ttlSeconds: 1) }
+            #expect(try Resolved(data: ByteBuffer(bytes: bytes)) == .answers(expected))
+            if kept > fullCount { #expect(bytes.count == limit) }
+        }
+        let short = Resolved.answers((0..<16).map { .init(.name("n\($0)"), ttlSeconds: 1) })
+        #expect(try Resolved(data: ByteBuffer(bytes: Self.bytes { short.write(to: &$0) })) == short)
+    }
+
     @Test("Resolved without answers is a failure, and one without a reason too")
     func resolvedNothing() throws {
         #expect(

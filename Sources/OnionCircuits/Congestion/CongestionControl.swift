@@ -162,9 +162,9 @@ public struct CongestionControl: Sendable {
     /// What the queue may hold beyond the fixed thresholds, in cells.
     private var queueShare: Int {
         let path = self.bandwidthDelayProduct
-        // No overflow: fewer than 2^20 cells, at most 10^9 ns.
-        let delay = Int64(path) * self.parameters.queueDelay.nanoseconds / max(1, self.minimumNanoseconds)
-        return min(max(path * self.parameters.queuePercent / 100, Int(delay)), CongestionParameters.largestMaximum)
+        // No overflow: fewer than 2^20 cells, at most 10^9 ns. The least average is 1 ns or more, as every RTT is.
+        let delay = Int64(path) * self.parameters.queueDelay.nanoseconds / self.minimumNanoseconds
+        return max(path * self.parameters.queuePercent / 100, Int(delay))
     }
 
     /// One step of slow start, limited as by RFC 3742.
@@ -232,14 +232,12 @@ public struct CongestionControl: Sendable {
     /// has become longer.
     private mutating func judgeMinimum() {
         let isSmall = self.window <= self.parameters.minimumWindow + 2 * self.parameters.beta
-        if self.smoothedNanoseconds < self.minimumNanoseconds {
+        if self.smoothedNanoseconds < self.minimumNanoseconds
+            || !self.isInSlowStart && self.window == self.parameters.minimumWindow
+        {
             self.minimumNanoseconds = self.smoothedNanoseconds
             self.longSmallCount = 0
-        } else if self.isInSlowStart {
-            self.longSmallCount = 0
-        } else if self.window == self.parameters.minimumWindow {
-            self.minimumNanoseconds = self.smoothedNanoseconds
-        } else if isSmall, self.smoothedNanoseconds / 2 >= self.minimumNanoseconds {
+        } else if !self.isInSlowStart, isSmall, self.smoothedNanoseconds / 2 >= self.minimumNanoseconds {
             // Departure: the proposal waits for the minimum window. But with an RTT of twice the least, a window of
             // twice alpha seems to hold alpha waiting cells, and stays there for ever.
             self.longSmallCount += 1

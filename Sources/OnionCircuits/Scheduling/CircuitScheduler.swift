@@ -80,7 +80,7 @@ public struct CircuitScheduler<ID: Hashable & Sendable>: Sendable {
     public mutating func sent(_ id: ID, cellCount: Int, isEmpty: Bool, now: NIODeadline) {
         self.advance(now: now)
         let index = self.index(of: id)
-        self.entries[index].weight += Double(max(0, cellCount)) * self.factor
+        self.entries[index].weight += Double(cellCount) * self.factor
         let place = self.entries[index].place
         guard place >= 0 else { return }
         if isEmpty {
@@ -108,8 +108,8 @@ public struct CircuitScheduler<ID: Hashable & Sendable>: Sendable {
     // Time
 
     private mutating func advance(now: NIODeadline) {
-        guard now > self.epoch else { return }
         let ticks = (now - self.epoch).nanoseconds / self.tick
+        // A clock that goes back changes nothing.
         guard ticks > self.factorTick else { return }
         if ticks < Self.halfLivesPerScaling * Self.ticksPerHalfLife {
             self.factor = self.power(ticks)
@@ -159,7 +159,7 @@ public struct CircuitScheduler<ID: Hashable & Sendable>: Sendable {
     private func isBefore(_ left: Int, _ right: Int) -> Bool {
         let a = self.entries[left]
         let b = self.entries[right]
-        return a.weight == b.weight ? a.turn < b.turn : a.weight < b.weight
+        return (a.weight, a.turn) < (b.weight, b.turn)
     }
 
     private mutating func place(_ index: Int, at place: Int) {

@@ -28,7 +28,7 @@ public struct QueueLedger<Key: Hashable & Sendable>: Sendable {
     private var queues: [Key: Queue] = [:]
 
     /// - Parameter ceiling: in bytes.
-    public init(ceiling: Int) { self.ceiling = max(0, ceiling) }
+    public init(ceiling: Int) { self.ceiling = ceiling }
 
     /// Whether the queues hold more than they may.
     public var isOverCeiling: Bool { self.byteCount > self.ceiling }
@@ -42,12 +42,7 @@ public struct QueueLedger<Key: Hashable & Sendable>: Sendable {
     public mutating func added(_ byteCount: Int, to key: Key, now: NIODeadline) -> Key? {
         guard byteCount > 0 else { return self.victim }
         var queue = self.queues[key] ?? Queue(oldest: now, markedAt: now)
-        if queue.byteCount == 0 { queue = Queue(oldest: now, markedAt: now) }
         queue.added += byteCount
-        if queue.mark == 0 {
-            queue.mark = queue.added
-            queue.markedAt = now
-        }
         self.queues[key] = queue
         self.byteCount += byteCount
         return self.victim
@@ -57,7 +52,7 @@ public struct QueueLedger<Key: Hashable & Sendable>: Sendable {
     public mutating func removed(_ byteCount: Int, from key: Key, now: NIODeadline) {
         guard var queue = self.queues[key] else { return }
         assert(byteCount <= queue.byteCount, "more removed than added")
-        let byteCount = min(max(0, byteCount), queue.byteCount)
+        let byteCount = min(byteCount, queue.byteCount)
         self.byteCount -= byteCount
         queue.removed += byteCount
         guard queue.byteCount > 0 else {
@@ -84,8 +79,7 @@ public struct QueueLedger<Key: Hashable & Sendable>: Sendable {
     public var victim: Key? {
         guard self.isOverCeiling else { return nil }
         return self.queues.min { left, right in
-            left.value.oldest == right.value.oldest
-                ? left.value.byteCount > right.value.byteCount : left.value.oldest < right.value.oldest
+            (left.value.oldest, right.value.byteCount) < (right.value.oldest, left.value.byteCount)
         }?.key
     }
 }

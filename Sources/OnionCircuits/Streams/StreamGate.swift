@@ -128,7 +128,7 @@ public struct StreamGate: Sendable, Equatable {
 
     private func drainRate(now: NIODeadline) -> UInt32 {
         guard let last = self.lastSaidAt else { return 0 }
-        let milliseconds = max(1, (now - last).nanoseconds / 1_000_000)
+        let milliseconds = (now - last).nanoseconds / 1_000_000  // 50 at least, the distance kept.
         return UInt32(clamping: Int64(self.drainedSinceXOff) / milliseconds)
     }
 }

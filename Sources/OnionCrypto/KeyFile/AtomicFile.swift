@@ -41,7 +41,8 @@ package enum AtomicFile {
     package static func write(
         _ bytes: [UInt8], to path: String, mode: UInt32, overwrite: Bool
     ) throws(Failure) {
-        guard !path.isEmpty, !path.utf8.contains(0) else {
+        // For the system a zero byte would end the path.
+        guard !path.utf8.contains(0) else {
             throw .system(path: path, operation: "create", errno: ENOENT)
         }
         let slash = path.lastIndex(of: "/")
@@ -65,7 +66,7 @@ package enum AtomicFile {
     }
 
     /// Write, sync and close; the file is closed whatever happens.
-    private static func fill(_ file: Int32, with bytes: [UInt8], mode: UInt32, path: String) throws(Failure) {
+    static func fill(_ file: Int32, with bytes: [UInt8], mode: UInt32, path: String) throws(Failure) {
         var result: Int32 = 0
         var written = 0
         while written < bytes.count {
@@ -82,7 +83,7 @@ package enum AtomicFile {
         guard result == 0 else { throw .system(path: path, operation: "write", errno: result) }
     }
 
-    private static func sync(directory: String, path: String) throws(Failure) {
+    static func sync(directory: String, path: String) throws(Failure) {
         let file = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         guard file >= 0 else { throw .system(path: path, operation: "sync the directory of", errno: errno) }
         defer { close(file) }
@@ -100,7 +101,7 @@ package enum AtomicFile {
     package static func read(
         _ path: String, maximumByteCount: Int, ownerOnly: Bool
     ) throws(Failure) -> [UInt8] {
-        guard !path.isEmpty, !path.utf8.contains(0) else { throw .notFound(path: path) }
+        guard !path.utf8.contains(0) else { throw .notFound(path: path) }
         let file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)  // Not blocking: it might be a FIFO.
         guard file >= 0 else {
             let code = errno

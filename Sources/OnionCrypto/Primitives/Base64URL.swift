@@ -5,7 +5,7 @@ public enum Base64URL {
     public static func encode(_ bytes: some Collection<UInt8>) -> String {
         Sodium.start()
         return bytes.withRawBytes { source in
-            guard let base = source.baseAddress, !source.isEmpty else { return "" }
+            guard let base = source.baseAddress else { return "" }
             let capacity = sodium_base64_encoded_len(source.count, sodium_base64_VARIANT_URLSAFE_NO_PADDING)
             return String(unsafeUninitializedCapacity: capacity) { target in
                 guard let start = target.baseAddress else { return 0 }
@@ -40,7 +40,7 @@ public enum Base64URL {
         Sodium.start()
         guard !characters.isEmpty else { return [] }
         // libsodium takes some bytes that are not ASCII for letters. All are looked at, so that time tells nothing.
-        guard characters.reduce(0, |) < 0x80 else { return nil }
+        guard characters.reduce(0, |) & 0x80 == 0 else { return nil }
         let capacity = characters.count  // More than the 3/4 of it that can be needed.
         var isValid = false
         let bytes = [UInt8](unsafeUninitializedCapacity: capacity) { target, count in
@@ -50,7 +50,6 @@ public enum Base64URL {
                     start, capacity, base.assumingMemoryBound(to: CChar.self), source.count, nil, &count,
                     nil, sodium_base64_VARIANT_URLSAFE_NO_PADDING) == 0
             }
-            if !isValid { count = 0 }
         }
         return isValid ? bytes : nil
     }

@@ -23,11 +23,14 @@ public struct PaddingSource: ~Copyable, @unchecked Sendable {
     private var refillsUntilReseed = Self.refillsPerReseed
 
     /// Seed from the operating system.
-    public init() {
+    public init() { self.init { SecureRandom.fill($0) } }
+
+    /// Begin with a key that `fill` writes: a test's.
+    init(key fill: (UnsafeMutableRawBufferPointer) -> Void) {
         Sodium.start()
         self.memory = .allocate(byteCount: Self.keyByteCount + Self.bufferByteCount, alignment: 64)
         Sodium.wipe(self.memory)
-        SecureRandom.fill(UnsafeMutableRawBufferPointer(rebasing: self.memory[..<Self.keyByteCount]))
+        fill(UnsafeMutableRawBufferPointer(rebasing: self.memory[..<Self.keyByteCount]))
         self.position = self.memory.count
     }
 

@@ -19,7 +19,7 @@ public enum SecureRandom {
     public static func bytes32() -> Bytes32 { Bytes32 { Self.fill($0) } }
 
     static func fill(_ bytes: UnsafeMutableRawBufferPointer) {
-        guard let base = bytes.baseAddress, !bytes.isEmpty else { return }
+        guard let base = bytes.baseAddress else { return }
         Sodium.start()
         randombytes_buf(base, bytes.count)
     }

@@ -86,9 +86,6 @@ public struct Consensus: Sendable {
         revision: UInt64, validAfter: UInt64, freshUntil: UInt64, validUntil: UInt64, parameters: NetworkParameters,
         routers: [ConsensusRouter], signedBy key: Ed25519PrivateKey
     ) throws(DirectoryError) -> Consensus {
-        guard routers.count <= DirectoryLimits.routerCount else {
-            throw .limitExceeded(.routers, have: routers.count, limit: DirectoryLimits.routerCount)
-        }
         var body = ByteBuffer()
         body.writeMultipleIntegers(Self.documentVersion, revision, validAfter, freshUntil, validUntil)
         parameters.completed.write(to: &body)

@@ -37,7 +37,6 @@ public struct DirectoryHello: Hashable, Sendable {
         guard version == Self.documentVersion else { throw .unsupportedVersion(version) }
         self.linkKey = try body.readSigningKey()
         self.expires = try body.readField()
-        try body.expectEnd()
         self.bytes = bytes
     }
 

@@ -40,7 +40,6 @@ public struct PathTicket: Hashable, Sendable {
         self.commitment = try body.readBytes32()
         self.salt = try body.readBytes32()
         self.expires = try body.readField()
-        try body.expectEnd()
         self.bytes = bytes
     }
 

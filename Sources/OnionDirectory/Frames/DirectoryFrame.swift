@@ -150,7 +150,6 @@ extension DirectoryMessage {
             guard let text = String(validating: body.readAll(), as: UTF8.self) else { throw .invalidField(.errorText) }
             self = .error(code, text: text)
         }
-        try body.expectEnd()
     }
 
     /// Write the whole frame, header included. The text of an error is cut to its limit.

@@ -53,7 +53,7 @@ public struct ExitPolicy: Hashable, Sendable {
 
     /// Decide about a resolved destination. An IPv6 address that embeds an IPv4 one is allowed only if both are.
     public func allows(_ endpoint: Endpoint) -> Bool {
-        guard endpoint.port != 0, self.accepts(endpoint.address, port: endpoint.port) else { return false }
+        guard self.accepts(endpoint.address, port: endpoint.port) else { return false }
         guard let inner = endpoint.address.embeddedIPv4 else { return true }
         return self.accepts(inner, port: endpoint.port)
     }
@@ -64,7 +64,6 @@ public struct ExitPolicy: Hashable, Sendable {
 
     /// Whether some address may be allowed at `port`; what a client knows before the name is resolved.
     public func mayAllow(port: UInt16) -> Bool {
-        guard port != 0 else { return false }
         for rule in self.rules where rule.ports.contains(port) {
             switch rule.action {
             case .accept: return true

@@ -14,6 +14,7 @@ struct CongestionParametersTests {
         _ = try CongestionParameters(initialWindow: 32, minimumWindow: 32, maximumWindow: 32)
         _ = try CongestionParameters(initialWindow: 16_384, minimumWindow: 16_384, maximumWindow: 16_384)
         _ = try CongestionParameters(alpha: 1, beta: 1, gamma: 1, delta: 1, slowStartCap: 32, slowStartMaximum: 32)
+        _ = try CongestionParameters(gamma: 16_384, delta: 16_384)
     }
 
     @Test(

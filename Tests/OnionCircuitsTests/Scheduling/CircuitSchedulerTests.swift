@@ -35,6 +35,45 @@ struct CircuitSchedulerTests {
         #expect(scheduler.next() == self.id(1))
     }
 
+    @Test("a half-life is a millisecond at least")
+    func shortHalfLife() {
+        var scheduler = self.scheduler(halfLife: .zero)
+        scheduler.sent(self.id(1), cellCount: 1024, isEmpty: true, now: .start)
+        #expect(scheduler.recentCells(of: self.id(1), now: .start + .milliseconds(1)) == 512)
+    }
+
+    @Test("a clock that goes back changes nothing")
+    func back() {
+        var scheduler = self.scheduler()
+        let later = NIODeadline.start + .seconds(1)
+        scheduler.sent(self.id(1), cellCount: 7, isEmpty: true, now: later)
+        for now in [later, .start + .milliseconds(500), .start, .uptimeNanoseconds(0)] {
+            #expect(scheduler.recentCells(of: self.id(1), now: now) == 7)
+        }
+    }
+
+    @Test("however often it is asked, no time is lost")
+    func oftenAsked() {
+        // A tick is a millisecond.
+        var scheduler = self.scheduler(halfLife: .milliseconds(8))
+        scheduler.sent(self.id(1), cellCount: 1024, isEmpty: true, now: .start)
+        for step in 1...16 {
+            _ = scheduler.recentCells(of: self.id(1), now: .start + .microseconds(Int64(step) * 1500))
+        }
+        #expect(scheduler.recentCells(of: self.id(1), now: .start + .milliseconds(24)) == 128)
+    }
+
+    @Test("who has sent less comes first, however long ago that was")
+    func longAgo() {
+        var scheduler = self.scheduler()
+        scheduler.sent(self.id(1), cellCount: 100, isEmpty: true, now: .start)
+        scheduler.sent(self.id(2), cellCount: 50, isEmpty: true, now: .start)
+        #expect(scheduler.recentCells(of: self.id(1), now: .start + .hours(1000)) > 0)
+        scheduler.enqueued(self.id(1))
+        scheduler.enqueued(self.id(2))
+        #expect(scheduler.next() == self.id(2))
+    }
+
     @Test("equal circuits take turns")
     func turns() {
         var scheduler = self.scheduler()

@@ -32,6 +32,29 @@ struct QueueLedgerTests {
         #expect(ledger.added(900, to: "third", now: self.time(60)) == "stuck")
     }
 
+    @Test("what is left is younger than the mark, from the very byte that reaches it")
+    func mark() {
+        for (count, victim) in [(8, "moving"), (9, "stuck")] {
+            var ledger = QueueLedger<String>(ceiling: 20)
+            _ = ledger.added(10, to: "moving", now: self.time(0))
+            _ = ledger.added(1, to: "stuck", now: self.time(1))
+            // The mark is behind the ten.
+            ledger.removed(1, from: "moving", now: self.time(2))
+            _ = ledger.added(10, to: "moving", now: self.time(3))
+            ledger.removed(count, from: "moving", now: self.time(4))
+            #expect(ledger.added(20, to: "third", now: self.time(5)) == victim)
+        }
+    }
+
+    @Test("nothing added is no queue")
+    func nothing() {
+        var ledger = QueueLedger<String>(ceiling: 10)
+        #expect(ledger.added(0, to: "none", now: self.time(0)) == nil)
+        _ = ledger.added(5, to: "old", now: self.time(1))
+        #expect(ledger.added(6, to: "new", now: self.time(2)) == "old")
+        #expect(ledger.added(0, to: "none", now: self.time(3)) == "old")
+    }
+
     @Test("an emptied queue begins anew")
     func emptied() {
         var ledger = QueueLedger<String>(ceiling: 10)

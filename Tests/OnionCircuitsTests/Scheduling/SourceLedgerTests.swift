@@ -138,6 +138,33 @@ struct SourceLedgerTests {
         #expect(ledger.connectionCount == 0)
     }
 
+    @Test("what was not admitted cannot be closed, and what was not established cannot end") func unknown() {
+        var ledger = SourceLedger<Int>(
+            limits: Self.limits {
+                $0.connections = 2
+                $0.halfOpenPerSource = 2
+            })
+        #expect(ledger.takeRequest(1, now: Self.start) == true)
+        ledger.closed(1)
+        ledger.closed(2)
+        #expect(ledger.connectionCount == 0)
+        #expect(ledger.admit(1, now: Self.start) == nil)
+        ledger.ended(1)
+        ledger.ended(2)
+        #expect(ledger.admit(1, now: Self.start) == nil)
+        #expect(ledger.admit(1, now: Self.start) == .connections)
+    }
+
+    @Test("the same limits once more fill no bucket") func sameLimits() {
+        let limits = Self.limits { $0.requestBurst = 1 }
+        var ledger = SourceLedger<Int>(limits: limits)
+        #expect(ledger.takeRequest(1, now: Self.start) == true)
+        ledger.update(limits, now: Self.start)
+        #expect(ledger.takeRequest(1, now: Self.start) == false)
+        ledger.update(Self.limits { $0.requestBurst = 2 }, now: Self.start)
+        #expect(ledger.takeRequest(1, now: Self.start) == true)
+    }
+
     @Test("other limits hold at once, and what is open stays counted") func update() {
         var ledger = SourceLedger<Int>(limits: Self.limits())
         for _ in 0..<3 { #expect(ledger.admit(1, now: Self.start) == nil) }

@@ -33,6 +33,37 @@ struct TokenBucketTests {
         #expect(bucket.available(now: .start + .seconds(1)) == 2)
     }
 
+    @Test("strange rates and bursts are moved into their range")
+    func range() {
+        let least = TokenBucket(ratePerSecond: -1, burst: 0, now: .start)
+        #expect((least.ratePerSecond, least.burst) == (0, 1))
+        let most = TokenBucket(ratePerSecond: .max, burst: .max, now: .start)
+        #expect((most.ratePerSecond, most.burst) == (TokenBucket.largest, TokenBucket.largest))
+    }
+
+    @Test("strange counts are taken for none, or for too many")
+    func counts() {
+        var bucket = TokenBucket(ratePerSecond: 2, burst: 2, now: .start)
+        #expect(bucket.take(.max, now: .start) == false)
+        #expect(bucket.take(2, now: .start) == true)
+        #expect(bucket.take(-5, now: .start) == true)
+        #expect(bucket.take(.min, now: .start) == true)
+        #expect(bucket.take(now: .start) == false)
+        #expect(bucket.deadline(for: .min, now: .start) == .start)
+        #expect(bucket.deadline(for: .max, now: .start) == nil)
+        #expect(bucket.deadline(for: 2, now: .start) == .start + .seconds(1))
+        // What is there is there now.
+        #expect(bucket.deadline(now: .start + .milliseconds(500)) == .start + .milliseconds(500))
+    }
+
+    @Test("a product that overflows fills the bucket")
+    func overflow() {
+        var bucket = TokenBucket(ratePerSecond: 1_000_000_000, burst: 5, now: .start)
+        #expect(bucket.take(5, now: .start) == true)
+        // Times the rate this is a multiple of 2^64.
+        #expect(bucket.available(now: .start + .nanoseconds(1 << 55)) == 5)
+    }
+
     @Test("a rate of 0 never fills")
     func zero() {
         var bucket = TokenBucket(ratePerSecond: 0, burst: 1, now: .start)

@@ -71,6 +71,9 @@ struct StreamGateTests {
         #expect(limits.high == 1)
         #expect(limits.low == 0)
         #expect(limits.inFlight == 0)
+        let negative = StreamGate.Limits(high: 100, low: -1, inFlight: 0, whileOpening: -1)
+        #expect(negative.low == 0)
+        #expect(negative.whileOpening == 0)
     }
 
     @Test("alternates, keeps its distance, and never pauses an empty buffer for good", arguments: UInt64(1)...20)

@@ -115,6 +115,11 @@ struct StreamLifecycleTests {
         #expect(try stream.endReceived(.finished) == .finishOutput)
         #expect(throws: CircuitError.messageAfterEnd(.end)) { try stream.endReceived(.finished) }
         #expect(try stream.endReceived(.reset) == .close(.reset))
+
+        var held = StreamLifecycle(role: .exit)
+        #expect(try held.endReceived(.finished) == .holdFinish)
+        #expect(throws: CircuitError.messageAfterEnd(.end)) { try held.endReceived(.finished) }
+        #expect(try held.endReceived(.reset) == .close(.reset))
     }
 
     @Test("a Connected that we no longer wait for is dropped; a second, or one to an exit, is refused")

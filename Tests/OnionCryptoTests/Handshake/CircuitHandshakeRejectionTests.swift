@@ -34,6 +34,22 @@ struct CircuitHandshakeRejectionTests {
         "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
     ]
 
+    @Test("a Created with more than it says is malformed, though what is more were an extension")
+    func longerCreated() {
+        let longer = self.created.dropLast(32) + [0, 0, 0, 0] + self.created.suffix(32)
+        #expect(self.clientError(Array(longer)) == .malformed)
+    }
+
+    @Test("chosen secrets of another length are refused", arguments: [(1087, 32), (1089, 32), (1088, 31), (1088, 33)])
+    func chosenSecrets(ciphertextByteCount: Int, secretByteCount: Int) {
+        #expect(throws: HandshakeError.malformed) {
+            try self.router.server.respond(
+                to: self.client.create, ephemeral: X25519PrivateKey(),
+                ciphertext: [UInt8](repeating: 1, count: ciphertextByteCount),
+                kemSecret: [UInt8](repeating: 1, count: secretByteCount))
+        }
+    }
+
     @Test("a router refuses another identity and another onion key")
     func wrongKeys() {
         let onionKey = self.router.onionKey.publicKey

@@ -59,6 +59,39 @@ struct KeyFilePassphraseTests {
         }
     }
 
+    @Test("parameters have four words, a salt and a sealed seed have their lengths")
+    func parameters() {
+        func isRead(saltByteCount: Int = 16, sealedByteCount: Int = 72, before: String = "", after: String = "") -> Bool
+        {
+            let salt = Base64URL.encode([UInt8](repeating: 1, count: saltByteCount))
+            let sealed = [UInt8](repeating: 1, count: sealedByteCount)
+            return PassphraseBox(parameterLine: "\(before)argon2id 1 8 \(salt)\(after)", sealed: sealed) != nil
+        }
+        #expect(isRead())
+        #expect(!isRead(before: " ") && !isRead(after: " ") && !isRead(after: " x"))
+        #expect(!isRead(saltByteCount: 15) && !isRead(saltByteCount: 17))
+        #expect(!isRead(sealedByteCount: 71) && !isRead(sealedByteCount: 73))
+        #expect(PassphraseBox(parameterLine: "argon2id 1 8", sealed: [UInt8](repeating: 1, count: 72)) == nil)
+    }
+
+    @Test("a key that cannot be derived seals nothing, and is no key of zeros")
+    func underivable() throws {
+        let seed = SecretMemory(byteCount: 32, protection: .plain) {
+            $0.copyBytes(from: [UInt8](repeating: 1, count: 32))
+        }
+        let path = self.directory.file("key")
+        // libsodium takes less memory than this for none.
+        let cost = PassphraseBox.Cost(passes: 1, memoryKiB: 1)
+        #expect(
+            throws: KeyFileError.io(
+                path: path, operation: "find the memory to encrypt", errno: AtomicFile.outOfMemory)
+        ) {
+            try KeyFile.write(
+                seed, kind: .ed25519, to: path, passphrase: self.passphrase, overwrite: false, cost: cost)
+        }
+        #expect(self.directory.names.isEmpty)
+    }
+
     @Test("refuses a file with any character changed")
     func alterations() throws {
         let path = try self.written()

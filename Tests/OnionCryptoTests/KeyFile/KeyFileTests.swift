@@ -70,6 +70,8 @@ struct KeyFileTests {
         #expect(try KeyFile.readPublic(path) == self.key.publicKey)
         let spaced = try self.directory.write("\r\n  \(self.key.publicKey.base64URL)\r\n", to: "spaced", mode: 0o644)
         #expect(try KeyFile.readPublic(spaced) == self.key.publicKey)
+        let two = try self.directory.write("\(self.key.publicKey.base64URL) more\n", to: "two", mode: 0o644)
+        #expect(throws: KeyFileError.self) { try KeyFile.readPublic(two) }
     }
 
     @Test("a file that exists stays as it is, unless overwriting is asked for")
@@ -134,6 +136,64 @@ struct KeyFileTests {
         #expect(throws: KeyFileError.fileNotFound(path: "")) { try KeyFile.readPublic("") }
     }
 
+    @Test("a zero byte does not end a path")
+    func zeroByte() throws {
+        let path = self.directory.file("key\0.pub")
+        #expect(throws: KeyFileError.io(path: path, operation: "create", errno: ENOENT)) {
+            try KeyFile.writePublic(self.key.publicKey, to: path)
+        }
+        #expect(self.directory.names.isEmpty)
+        try KeyFile.writePublic(self.key.publicKey, to: self.directory.file("key"))
+        #expect(throws: KeyFileError.fileNotFound(path: path)) { try KeyFile.readPublic(path) }
+    }
+
+    @Test("a disk that takes no more, a mode that cannot be set, and what cannot be synced are errors")
+    func systemErrors() throws {
+        func fill(_ file: Int32, with bytes: [UInt8]) throws {
+            try AtomicFile.fill(file, with: bytes, mode: 0o600, path: "x")
+        }
+        func refusal(_ errno: Int32, of operation: String = "write") -> AtomicFile.Failure {
+            .system(path: "x", operation: operation, errno: errno)
+        }
+        #expect(throws: refusal(ENOSPC)) { try fill(open("/dev/full", O_WRONLY | O_CLOEXEC), with: [1]) }
+        #expect(throws: refusal(EPERM)) { try fill(open("/proc/self/comm", O_WRONLY | O_CLOEXEC), with: []) }
+        let pipe = Pipe()
+        let copy = dup(pipe.fileHandleForWriting.fileDescriptor)
+        // An old error is none of now.
+        errno = EINTR
+        #expect(throws: refusal(EINVAL)) { try fill(copy, with: [1]) }
+        let short = try self.directory.write("abc", to: "short")
+        errno = EINTR
+        #expect(try AtomicFile.read(short, maximumByteCount: 16, ownerOnly: true) == Array("abc".utf8))
+
+        #expect(throws: refusal(ENOENT, of: "sync the directory of")) {
+            try AtomicFile.sync(directory: self.directory.file("none"), path: "x")
+        }
+        // Nothing that can be synced, but no error of the disk.
+        try AtomicFile.sync(directory: "/proc/self/fd", path: "x")
+        // A regular file, at whose beginning nothing can be read.
+        #expect(throws: AtomicFile.Failure.system(path: "/proc/self/mem", operation: "read", errno: EIO)) {
+            try AtomicFile.read("/proc/self/mem", maximumByteCount: 16, ownerOnly: false)
+        }
+    }
+
+    @Test("lines may end as on other systems")
+    func carriageReturns() throws {
+        let path = self.directory.file("key")
+        try KeyFile.writePrivate(self.key, to: path)
+        let text = try self.directory.text(path)
+        for end in ["\r\n", "\r"] {
+            let copy = try self.directory.write(text.replacing("\n", with: end), to: "copy")
+            #expect(self.seed(try KeyFile.readPrivate(copy)) == self.seed(self.key))
+        }
+    }
+
+    @Test("a mode of any length can be told of")
+    func longMode() {
+        let error = KeyFileError.readableByOthers(path: "x", mode: 0o100_644)
+        #expect(error.description.contains("mode 100644"))
+    }
+
     @Test("refuses a directory and a FIFO without waiting")
     func notRegular() throws {
         let fifo = self.directory.file("fifo")
@@ -153,6 +213,19 @@ struct KeyFileTests {
         try KeyFile.writePublic(self.key.publicKey, to: open)
         #expect(
             try #require(throws: KeyFileError.self) { try KeyFile.readPrivate(open) }.description.contains("public"))
+        let neither = try self.directory.write("hello\n", to: "neither")
+        #expect(
+            throws: KeyFileError.malformed(
+                path: neither, what: "it is not a private key file of Thor. 'thor-keys generate' makes one")
+        ) { try KeyFile.readPrivate(neither) }
+        let short = try self.directory.write("thor private key v1 ed25519\nAAAA\n", to: "short")
+        #expect(
+            throws: KeyFileError.malformed(
+                path: short, what: "its second line is not a key. The file is damaged")
+        ) { try KeyFile.readPrivate(short) }
+        let closed = try self.directory.write(self.key.publicKey.base64URL + "\n", to: "closed")
+        #expect(
+            try #require(throws: KeyFileError.self) { try KeyFile.readPrivate(closed) }.description.contains("public"))
         #expect(
             try #require(throws: KeyFileError.self) { try KeyFile.readPublic(secret) }.description.contains("private"))
     }

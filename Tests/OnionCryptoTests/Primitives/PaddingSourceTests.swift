@@ -1,5 +1,6 @@
-import OnionCrypto
 import Testing
+
+@testable import OnionCrypto
 
 @Suite("Randomness")
 struct PaddingSourceTests {
@@ -27,6 +28,15 @@ struct PaddingSourceTests {
         var source = PaddingSource()
         var seen: Set<[UInt8]> = []
         for _ in 0..<(3 << 20) / 64 { #expect(seen.insert(Self.take(64, from: &source)).inserted) }
+    }
+
+    @Test("one key makes one stream, until fresh bytes of the system are mixed in")
+    func reseeds() {
+        var first = PaddingSource { _ in }
+        var second = PaddingSource { _ in }
+        let before = (1 << 20) - 8192
+        #expect(Self.take(before, from: &first) == Self.take(before, from: &second))
+        #expect(Self.take(32, from: &first) != Self.take(32, from: &second))
     }
 
     @Test("spreads evenly over the values of a byte")

@@ -41,6 +41,13 @@ struct ConsensusTests {
         }
     }
 
+    @Test("what is no longer than a signature is cut off", arguments: [0, 63, 64])
+    func noBody(byteCount: Int) {
+        #expect(throws: DirectoryError.truncated(need: 65, have: byteCount)) {
+            try Consensus(verifying: [UInt8](repeating: 0, count: byteCount), directoryKey: self.key)
+        }
+    }
+
     @Test("another directory's consensus is refused") func otherKey() throws {
         let bytes = try Make.consensus([]).bytes
         #expect(throws: DirectoryError.badSignature(.consensus)) {
@@ -102,6 +109,7 @@ struct ConsensusTests {
         #expect(throws: DirectoryError.invalidField(.revision)) {
             try self.read(self.body(revision: 0, count: 0, routers: []))
         }
+        #expect(try self.read(self.body(times: (2, 2, 2), count: 0, routers: [])).validUntil == 2)
         for times in [(2, 1, 3), (1, 3, 2)] as [(UInt64, UInt64, UInt64)] {
             #expect(throws: DirectoryError.invalidField(.times)) {
                 try self.read(self.body(times: times, count: 0, routers: []))
@@ -110,10 +118,16 @@ struct ConsensusTests {
         #expect(throws: DirectoryError.limitExceeded(.routers, have: 1_025, limit: 1_024)) {
             try self.read(self.body(count: 1_025, routers: []))
         }
+        #expect(throws: DirectoryError.truncated(need: 2, have: 0)) {
+            try self.read(self.body(count: DirectoryLimits.routerCount, routers: []))
+        }
         // A descriptor's length is judged before its bytes are.
-        var long = self.body(count: 1, routers: [])
-        long.writeInteger(UInt16(DirectoryLimits.descriptorByteCount + 1))
         let limit = DirectoryLimits.descriptorByteCount
+        var longest = self.body(count: 1, routers: [])
+        longest.writeInteger(UInt16(limit))
+        #expect(throws: DirectoryError.truncated(need: limit, have: 0)) { try self.read(longest) }
+        var long = self.body(count: 1, routers: [])
+        long.writeInteger(UInt16(limit + 1))
         #expect(throws: DirectoryError.limitExceeded(.descriptor, have: limit + 1, limit: limit)) {
             try self.read(long)
         }
@@ -127,6 +141,9 @@ struct ConsensusTests {
         ) {
             try Consensus(verifying: tooLong, directoryKey: self.key)
         }
+        #expect(throws: DirectoryError.badSignature(.consensus)) {
+            try Consensus(verifying: tooLong.dropLast(), directoryKey: self.key)
+        }
     }
 
     @Test("a descriptor that its router did not sign makes the consensus invalid") func forgedDescriptor() throws {
@@ -139,6 +156,14 @@ struct ConsensusTests {
         body.writeBytes(bytes)
         body.writeMultipleIntegers(UInt8(1), UInt64(1))
         #expect(throws: DirectoryError.badSignature(.descriptor)) { try self.read(body) }
+    }
+
+    @Test("a weight is brought into its range, and an unknown flag falls away") func entries() throws {
+        let descriptor = try #require(try Make.routers(1).first).descriptor
+        for (weight, expected) in [(0, 1), (1, 1), (.max, DirectoryLimits.weight)] as [(UInt64, UInt64)] {
+            #expect(ConsensusRouter(descriptor: descriptor, flags: [], weight: weight).weight == expected)
+        }
+        #expect(ConsensusRouter(descriptor: descriptor, flags: RouterFlags(rawValue: 0xff), weight: 1).flags == .known)
     }
 
     @Test("the largest network fits the limit of bytes") func largest() {

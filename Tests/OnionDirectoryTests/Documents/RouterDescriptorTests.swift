@@ -122,6 +122,29 @@ struct RouterDescriptorTests {
         #expect(try self.error { $0.family = members } == .limitExceeded(.family, have: 9, limit: 8))
     }
 
+    @Test("our own too long a text, or list, is named before anything is signed") func ownLimits() throws {
+        var long = try self.full()
+        long.contact = String(repeating: "c", count: 300)
+        #expect(throws: DirectoryError.limitExceeded(.contact, have: 300, limit: 128)) { try long.signed(by: self.key) }
+        long = try self.full()
+        long.software = String(repeating: "s", count: 300)
+        #expect(throws: DirectoryError.limitExceeded(.software, have: 300, limit: 64)) { try long.signed(by: self.key) }
+        // The number of each would be written as 1.
+        long = try self.full()
+        long.protocolVersions = Array(1...257)
+        #expect(throws: DirectoryError.limitExceeded(.protocolVersions, have: 257, limit: 8)) {
+            try long.signed(by: self.key)
+        }
+        long = try self.full()
+        long.addresses = (1...257).map { Endpoint(address: .v4(0x0506_0708), port: $0) }
+        #expect(throws: DirectoryError.limitExceeded(.addresses, have: 257, limit: 4)) { try long.signed(by: self.key) }
+        long = try self.full()
+        long.family = (0...256).compactMap { number in
+            Ed25519PublicKey(rawBytes: [UInt8(number / 256), UInt8(number % 256)] + [UInt8](repeating: 7, count: 30))
+        }
+        #expect(throws: DirectoryError.limitExceeded(.family, have: 257, limit: 8)) { try long.signed(by: self.key) }
+    }
+
     @Test("is under 1 kB: the limit is taken, one byte more is refused") func size() throws {
         var descriptor = Make.descriptor(of: self.key, family: (0..<8).map { Make.key($0).publicKey })
         descriptor.addresses = (1...4).map { Endpoint(address: .v6(hi: 0x2a00 << 48, lo: $0), port: 9001) }
@@ -145,6 +168,10 @@ struct RouterDescriptorTests {
         body.setInteger(UInt8(2), at: 0)
         #expect(throws: DirectoryError.unsupportedVersion(2)) {
             try SignedDescriptor(verifying: SignedDocument.signed(body, kind: .descriptor, by: self.key))
+        }
+        // Before the signature, as its key may be elsewhere then.
+        #expect(throws: DirectoryError.unsupportedVersion(2)) {
+            try SignedDescriptor(verifying: [2] + [UInt8](repeating: 0, count: 200))
         }
     }
 }

@@ -1,3 +1,4 @@
+import NIOCore
 import OnionCrypto
 import Testing
 
@@ -59,6 +60,27 @@ struct SmallDocumentTests {
         #expect(throws: DirectoryError.badSignature(.ticket)) { try PathTicket(verifying: ticket, directoryKey: other) }
         #expect(throws: DirectoryError.badSignature(.link)) {
             try DirectoryHello(verifying: hello, directoryKey: other)
+        }
+    }
+
+    @Test("a longer one, and one of another version, are said to be that") func forms() throws {
+        let ticket = try PathTicket.make(commitment: .zero, salt: .zero, expires: 1, signedBy: Make.directory).bytes
+        let hello = try DirectoryHello.make(linkKey: self.key, expires: 1, signedBy: Make.directory).bytes
+        #expect(throws: DirectoryError.trailingBytes(1)) {
+            try PathTicket(verifying: ticket + [0], directoryKey: self.key)
+        }
+        #expect(throws: DirectoryError.trailingBytes(1)) {
+            try DirectoryHello(verifying: hello + [0], directoryKey: self.key)
+        }
+        func signed(_ document: [UInt8], _ kind: SignedKind) -> [UInt8] {
+            SignedDocument.signed(
+                ByteBuffer(bytes: [2] + document.dropFirst().dropLast(64)), kind: kind, by: Make.directory)
+        }
+        #expect(throws: DirectoryError.unsupportedVersion(2)) {
+            try PathTicket(verifying: signed(ticket, .ticket), directoryKey: self.key)
+        }
+        #expect(throws: DirectoryError.unsupportedVersion(2)) {
+            try DirectoryHello(verifying: signed(hello, .link), directoryKey: self.key)
         }
     }
 

@@ -60,6 +60,25 @@ struct NetworkParametersTests {
         #expect(throws: DirectoryError.self) { try parameters.set(.ccWindowMaximum, to: 16_385) }
     }
 
+    @Test(
+        "what must be ordered is: equal fits, and more does not",
+        arguments: [
+            (.ccVegasAlpha, .ccVegasBeta), (.ccVegasBeta, .ccVegasDelta), (.streamBufferResume, .streamBufferLimit),
+            (.handshakeQueuePerLink, .handshakeQueue), (.halfOpenPerAddress, .connectionsPerAddress),
+            (.linkPingAfter, .linkSilence), (.consensusResign, .consensusFresh), (.consensusFresh, .consensusValid),
+        ] as [(NetworkParameter, NetworkParameter)])
+    func order(low: NetworkParameter, high: NetworkParameter) throws {
+        var parameters = NetworkParameters()
+        let value = parameters[high]
+        try parameters.set(low, to: value)
+        try parameters.validate()
+        try parameters.set(low, to: value + 1)
+        #expect(
+            throws: DirectoryError.badParameter(
+                name: low.rawValue, problem: "\(value + 1) is more than \(high.rawValue), \(value)")
+        ) { try parameters.validate() }
+    }
+
     @Test("goes over the wire, unknown names included, and is refused cut off at every byte") func wire() throws {
         var parameters = NetworkParameters()
         try parameters.set(.heartbeatInterval, to: 500)
@@ -97,7 +116,12 @@ struct NetworkParametersTests {
                 == .badParameter(name: "streams-per-circuit", problem: "\(UInt64.max) is out of range"))
         #expect(error([("cc-window-initial", 31)]) != nil)
         #expect(
+            error([("streams-per-circuit", 0)])
+                == .badParameter(name: "streams-per-circuit", problem: "0 is out of range"))
+        #expect(
             error([(String(repeating: "a", count: 49), 1)]) == .limitExceeded(.networkParameters, have: 49, limit: 48))
+        let most = (0..<DirectoryLimits.parameterCount).map { ("x\($0 + 1000)", UInt64($0)) }
+        #expect(error(most) == nil)
         var many = ByteBuffer()
         many.writeInteger(UInt16(DirectoryLimits.parameterCount + 1))
         #expect(throws: DirectoryError.limitExceeded(.networkParameters, have: 257, limit: 256)) {

@@ -66,6 +66,7 @@ struct ExitPolicyTests {
         #expect(policy.allows(Make.endpoint("8.8.8.8:443")))
         #expect(!policy.allows(Make.endpoint("10.0.0.1:443")))
         #expect(!policy.allows(Make.endpoint("169.254.169.254:80")))
+        #expect(!policy.allows(Make.endpoint("8.8.8.8:0")))
     }
 
     @Test(
