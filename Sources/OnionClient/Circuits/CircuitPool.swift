@@ -167,7 +167,7 @@ struct CircuitPool: Sendable {
     /// A stream that was attached is over.
     mutating func streamClosed(on key: CircuitKey, now: NIODeadline) {
         guard var entry = self.entries[key] else { return }
-        entry.streamCount = max(0, entry.streamCount - 1)
+        entry.streamCount -= 1
         entry.lastUsedAt = now
         self.entries[key] = entry
     }
@@ -220,7 +220,6 @@ struct CircuitPool: Sendable {
     }
 
     private mutating func serve(_ now: NIODeadline, _ actions: inout [Action]) {
-        guard !self.requests.isEmpty else { return }
         var stuck: Set<Demand> = []
         var waiting: [Request] = []
         for request in self.requests {
@@ -291,7 +290,8 @@ struct CircuitPool: Sendable {
         self.recentWishes = self.recentWishes.filter { now - $0.value < self.rules.limits.wishMemory }
         for wish in self.rules.defaultWishes + self.recentWishes.keys where !self.impossibleWishes.contains(wish) {
             let have = self.entries.values.count { entry in
-                guard entry.phase != .retiring, entry.isolation == nil else { return false }
+                // What is to be let go has streams, and so somebody's isolation.
+                guard entry.isolation == nil else { return false }
                 // One whose path is still to be drawn counts as what it was meant for.
                 return entry.exit.map(wish.isMet) ?? (entry.wish == wish)
             }

@@ -118,7 +118,6 @@ final class ClientCore {
 
     /// End everything at once.
     func shutDown() {
-        guard !self.isShutDown else { return }
         self.isShutDown = true
         self.ticker?.cancel()
         for request in self.waiting.values { request.fail(.shuttingDown) }
@@ -459,7 +458,6 @@ extension ClientCore: ClientCircuitOwner {
         self.circuits[circuit.key] = nil
         self.destinations[circuit.key] = nil
         self.pool.circuitEnded(circuit.key, now: self.eventLoop.now)
-        guard !self.isShutDown else { return }
         if wasBuilding { self.failedCount += 1 }
         self.learn(from: error, on: circuit)
         self.logger.debug(

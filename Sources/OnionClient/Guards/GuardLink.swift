@@ -174,8 +174,8 @@ extension GuardLink: LinkOwner {
 
     func link(_ link: Link, received cells: inout CellBatch) {
         cells.forEachCell { header, cell in
-            // Cells for circuits that are gone are dropped: they may have been on their way.
-            guard header.circuitID != .link, let circuit = self.circuits[header.circuitID] else { return }
+            // Cells for circuits that are gone are dropped: they may have been on their way. Those of the link are not ours.
+            guard let circuit = self.circuits[header.circuitID] else { return }
             circuit.cellReceived(header, &cell)
         }
     }

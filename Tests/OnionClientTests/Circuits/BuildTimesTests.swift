@@ -42,6 +42,15 @@ struct BuildTimesTests {
         #expect(times.usual == .milliseconds(100))
     }
 
+    @Test("as many builds are remembered as there is room for, and the oldest makes way")
+    func capacity() {
+        var times = self.times(100, count: BuildTimes.capacity * 4 / 5 + 1)
+        for _ in 0..<(BuildTimes.capacity / 5 - 1) { times.built(in: .milliseconds(400)) }
+        #expect(times.usual == .milliseconds(100))
+        times.built(in: .milliseconds(400))
+        #expect(times.usual == .milliseconds(400))
+    }
+
     @Test("time-outs in a row make it begin anew; one build in between does not")
     func change() {
         var times = self.times(50, count: 50)

@@ -135,8 +135,94 @@ struct CircuitPoolTests {
         var pool = self.makePool()
         _ = self.settle(&pool, self.start, exit: self.exit)
         _ = self.ask(&pool, "a", excluded: [self.exit.identity], at: self.start)
+        let before = pool.circuitKeys
         let actions = self.settle(&pool, self.start, exit: self.otherExit)
-        #expect(self.attached(actions).count == 1)
+        let attached = self.attached(actions)
+        #expect(attached.count == 1 && !before.contains(attached[0]))
+    }
+
+    @Test("a clean circuit serves at once, and another is built in its place")
+    func cleanServes() {
+        var pool = self.makePool()
+        _ = self.settle(&pool, self.start, exit: self.exit)
+        let clean = pool.circuitKeys
+        _ = self.ask(&pool, "a", at: self.start)
+        let actions = pool.advance(now: self.start, mayBuild: true)
+        #expect(self.attached(actions) == [clean[0]])
+        _ = self.settle(&pool, self.start, exit: self.exit)
+        #expect(pool.openCircuitCount == pool.rules.limits.cleanCircuitCount + 1)
+    }
+
+    @Test("of clean circuits the oldest serves, of one's own the youngest, and one's own before a clean one")
+    func choice() {
+        for count in 2...16 {
+            var pool = self.makePool {
+                $0.limits.cleanCircuitCount = count
+                $0.limits.concurrentBuildCount = count
+                $0.streamsPerCircuit = 1
+            }
+            _ = self.settle(&pool, self.start, exit: self.exit)
+            let clean = pool.circuitKeys
+            for _ in 0..<count { _ = self.ask(&pool, "a", at: self.start) }
+            #expect(self.attached(self.settle(&pool, self.start, exit: self.exit)) == clean)
+            pool.rules.streamsPerCircuit = 2
+            _ = self.ask(&pool, "a", at: self.start)
+            #expect(self.attached(self.settle(&pool, self.start, exit: self.exit)) == clean.suffix(1))
+        }
+        var pool = self.makePool {
+            $0.defaultWishes = [.port(443)]
+            $0.limits.cleanCircuitCount = 1
+        }
+        _ = self.settle(&pool, self.start, exit: self.otherExit)
+        let older = pool.circuitKeys
+        _ = self.ask(&pool, "a", port: 22, at: self.start)
+        let own = self.attached(self.settle(&pool, self.start, exit: self.exit))
+        #expect(own.count == 1 && own[0] > older[0])
+        _ = self.ask(&pool, "a", port: 443, at: self.start)
+        #expect(self.attached(self.settle(&pool, self.start, exit: self.exit)) == own)
+    }
+
+    @Test("whoever waits gets the oldest of the circuits that are built ahead, and it counts as clean no longer")
+    func takesOver() throws {
+        for count in 2...12 {
+            var pool = self.makePool {
+                $0.defaultWishes = [.port(443)]
+                $0.limits.cleanCircuitCount = count
+                $0.limits.concurrentBuildCount = 100
+            }
+            _ = self.settle(&pool, self.start, exit: self.exit, opens: false)
+            let ahead = pool.circuitKeys
+            #expect(ahead.count == count)
+            _ = self.ask(&pool, "a", at: self.start)
+            _ = self.settle(&pool, self.start, exit: self.exit, opens: false)
+            #expect(pool.circuitKeys.count == count + 1)
+            pool.circuitOpened(ahead[0], now: self.start)
+            #expect(self.attached(self.settle(&pool, self.start, exit: self.exit, opens: false)) == [ahead[0]])
+            #expect(pool.circuitKeys.count == count + 1)
+        }
+    }
+
+    @Test("whoever has a circuit under construction takes over none that is built ahead")
+    func ownUnderConstruction() {
+        var pool = self.makePool {
+            $0.defaultWishes = [.port(443)]
+            $0.limits.cleanCircuitCount = 1
+            $0.limits.wishMemory = .zero
+        }
+        _ = self.settle(&pool, self.start, exit: self.otherExit, opens: false)
+        _ = self.ask(&pool, "a", port: 22, at: self.start)
+        _ = self.settle(&pool, self.start, exit: self.exit, opens: false)
+        #expect(pool.circuitKeys.count == 2)
+        _ = self.ask(&pool, "a", port: 443, at: self.start)
+        _ = self.settle(&pool, self.start, exit: self.exit, opens: false)
+        #expect(pool.circuitKeys.count == 2)
+    }
+
+    @Test("two requests that one circuit will do for have one built")
+    func sameDemand() {
+        var pool = self.makePool { $0.limits.cleanCircuitCount = 0 }
+        for _ in 0..<2 { _ = self.ask(&pool, "a", at: self.start) }
+        #expect(pool.advance(now: self.start, mayBuild: true).count == 1)
     }
 
     @Test("a full circuit gets a second one beside it, of the same key")
@@ -221,6 +307,37 @@ struct CircuitPoolTests {
         #expect(!pool.advance(now: self.start + .milliseconds(100), mayBuild: true).isEmpty)
     }
 
+    @Test("the first failures make no pause, and however many there were, it is ten seconds at most")
+    func pauses() {
+        var pool = self.makePool { $0.limits.cleanCircuitCount = 0 }
+        _ = self.ask(&pool, "a", at: self.start)
+        var now = self.start
+        for count in 1...100 {
+            for key in pool.circuitKeys { pool.circuitEnded(key, now: now) }
+            #expect(pool.failureCount == count - 1)
+            if count > CircuitPool.failuresWithoutPause + 1 {
+                #expect(pool.advance(now: now, mayBuild: true).isEmpty)
+                now = now + CircuitPool.longestPause
+            }
+            // The request's patience is renewed.
+            _ = self.ask(&pool, "a", at: now)
+            _ = self.settle(&pool, now, exit: self.exit, opens: false)
+            #expect(pool.circuitKeys.count == 1)
+        }
+        for key in pool.circuitKeys { pool.circuitEnded(key, now: now) }
+        _ = self.ask(&pool, "a", at: now)
+        let early = now + CircuitPool.longestPause - .nanoseconds(1)
+        #expect(pool.advance(now: early, mayBuild: true).allSatisfy { if case .build = $0 { false } else { true } })
+    }
+
+    @Test("a circuit that was complete and ends is no failed build")
+    func endIsNoFailure() {
+        var pool = self.makePool()
+        _ = self.settle(&pool, self.start, exit: self.exit)
+        for key in pool.circuitKeys { pool.circuitEnded(key, now: self.start) }
+        #expect(pool.failureCount == 0)
+    }
+
     @Test("patience ends at its deadline and not before")
     func patience() throws {
         var pool = self.makePool { $0.limits.cleanCircuitCount = 0 }
@@ -289,6 +406,45 @@ struct CircuitPoolTests {
         }
         #expect(circuits.count == 3)
         #expect(circuits[0] == circuits[1] && circuits[1] != circuits[2])
+    }
+
+    @Test("a circuit under construction makes no way for another")
+    func buildingStays() {
+        var pool = self.makePool {
+            $0.limits.cleanCircuitCount = 0
+            $0.limits.circuitCount = 2
+        }
+        for user in ["a", "b"] { _ = self.ask(&pool, user, at: self.start) }
+        _ = self.settle(&pool, self.start, exit: self.exit, opens: false)
+        let before = pool.circuitKeys
+        _ = self.ask(&pool, "c", at: self.start)
+        #expect(self.settle(&pool, self.start, exit: self.exit, opens: false).isEmpty)
+        #expect(pool.circuitKeys == before)
+    }
+
+    @Test("what cannot be built is not built ahead until there is another consensus")
+    func impossibleAhead() throws {
+        var pool = self.makePool { $0.defaultWishes = [.port(443)] }
+        guard case .build(let key, _, _)? = pool.advance(now: self.start, mayBuild: true).first else {
+            Issue.record("nothing built")
+            return
+        }
+        #expect(pool.pathImpossible(key).isEmpty)
+        #expect(pool.advance(now: self.start, mayBuild: true).isEmpty)
+        pool.consensusChanged()
+        #expect(!pool.advance(now: self.start, mayBuild: true).isEmpty)
+    }
+
+    @Test("where only the exits that refused a request are left, others that wish the same still have them")
+    func impossibleWithout() throws {
+        var pool = self.makePool { $0.limits.cleanCircuitCount = 0 }
+        let excluding = try #require(self.ask(&pool, "a", excluded: [self.exit.identity], at: self.start))
+        _ = self.ask(&pool, "b", at: self.start)
+        for action in pool.advance(now: self.start, mayBuild: true) {
+            guard case .build(let key, _, let excluded) = action, !excluded.isEmpty else { continue }
+            #expect(pool.pathImpossible(key) == [excluding])
+        }
+        #expect(pool.waitingRequestCount == 1)
     }
 
     @Test("an impossible wish fails the requests that have it, and no others")

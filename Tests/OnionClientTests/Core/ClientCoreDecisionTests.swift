@@ -1,3 +1,4 @@
+import Foundation
 import NIOCore
 import OnionCells
 import OnionCircuits
@@ -32,6 +33,7 @@ struct ClientCoreDecisionTests {
                 #expect(core.usableGuards.isEmpty)
                 #expect(core.board.current.text.contains("none can be reached"))
                 #expect(core.pool.failureCount >= 8)
+                #expect(core.failedCount == 2)
                 // The network is back: nothing is waited for.
                 let router = try #require(consensus.routers.first { dialled.contains($0.linkKey) })
                 let link = GuardLink(
@@ -40,6 +42,87 @@ struct ClientCoreDecisionTests {
                 core.guardLinkOpened(link)
                 #expect(core.pool.failureCount == 0)
                 #expect(core.usableGuards.count == 2)
+            }
+        }
+    }
+
+    @Test("while no guard can be reached nothing is tried that must fail")
+    func nothingTried() async throws {
+        try await withCoreAlone(self.routers(3), dialFails: true) { alone in
+            var isOver = false
+            while !isOver { isOver = try await alone.onLoop { $0.usableGuards.isEmpty } }
+            try await alone.onLoop { core in
+                core.pool.pauseOver()
+                core.setNeedsTurn()
+            }
+            try await alone.onLoop { core in
+                #expect(core.pool.failureCount == 0)
+                // What no router meets is told at once all the same.
+                let promise = core.eventLoop.makePromise(of: OpenedStream.self)
+                core.add(self.request(promise, .port(443, exit: ExitWish(countries: .only(["XX"]))), user: "", core))
+                #expect(core.waiting.isEmpty)
+            }
+        }
+    }
+
+    @Test("nothing is built from a consensus whose time is over")
+    func expired() async throws {
+        for (age, isValid) in [(60, true), (20_000, false)] as [(UInt64, Bool)] {
+            try await withCoreAlone(self.routers(3), age: age) { alone in
+                let dialCount = try await alone.dialCount()
+                #expect(dialCount == (isValid ? 1 : 0))
+            }
+        }
+    }
+
+    @Test("circuits that begin at one guard share a link")
+    func oneLink() async throws {
+        let begin = { @Sendable (core: ClientCore) in
+            for user in 0..<4 {
+                let promise = core.eventLoop.makePromise(of: OpenedStream.self)
+                core.add(self.request(promise, .port(443), user: "\(user)", core))
+            }
+        }
+        try await withCoreAlone(self.routers(5), begin: begin) { alone in
+            let (circuitCount, dialCount) = (try await alone.onLoop { $0.circuits.count }, try await alone.dialCount())
+            #expect(circuitCount >= 4 && dialCount == 1)
+        }
+    }
+
+    @Test("the sample is written when it changes, and only then")
+    func sampleFile() async throws {
+        try await withCoreAlone(self.routers(5), ["guard-sample-size=3"]) { alone in
+            let consensus = alone.consensus
+            let path = "\(alone.stateDirectory)/guards"
+            let text = try String(contentsOfFile: path, encoding: .utf8)
+            let guards = try await alone.onLoop { $0.usableGuards.map(\.base64URL) }
+            #expect(guards.count == 3 && guards.allSatisfy(text.contains))
+            try FileManager.default.removeItem(atPath: path)
+            try await alone.onLoop { $0.adopt(consensus) }
+            #expect(!FileManager.default.fileExists(atPath: path))
+        }
+    }
+
+    @Test("what was to be done in a turn is not done after the end")
+    func turnAfterEnd() async throws {
+        try await withCoreAlone(self.routers(5), begin: { $0.shutDown() }) { alone in
+            let (circuitCount, dialCount) = (try await alone.onLoop { $0.circuits.count }, try await alone.dialCount())
+            #expect(circuitCount == 0 && dialCount == 0)
+        }
+    }
+
+    @Test("a request can be told to hurry, and not to take its time")
+    func hurry() async throws {
+        try await withCoreAlone(self.routers(5)) { alone in
+            try await alone.onLoop { core in
+                let promise = core.eventLoop.makePromise(of: OpenedStream.self)
+                let request = self.request(promise, .port(443), user: "", core)
+                let deadline = request.deadline
+                request.hurry(until: deadline + .seconds(1))
+                #expect(request.deadline == deadline)
+                request.hurry(until: deadline - .seconds(1))
+                #expect(request.deadline == deadline - .seconds(1))
+                request.fail(.noCircuit)
             }
         }
     }

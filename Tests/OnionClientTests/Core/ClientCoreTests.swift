@@ -22,6 +22,9 @@ struct ClientCoreTests {
             let guards = Set(status.circuits.compactMap(\.hops.first?.fingerprint))
             let inUse = try #require(status.guard).fingerprint
             #expect(guards == [inUse])
+            for circuit in status.circuits where circuit.state == .open {
+                #expect(try #require(circuit.roundTripSeconds) > 0)
+            }
         }
     }
 
@@ -136,6 +139,7 @@ struct ClientCoreTests {
                 core.status().circuits.map(\.streamCount).filter { $0 > 0 }.sorted()
             }
             #expect(counts == [1, 2, 2])
+            #expect(try await client.onLoop { core, _ in core.trying.isEmpty })
         }
     }
 
@@ -191,6 +195,93 @@ struct ClientCoreTests {
                 }
             }
             #expect(completeCount == 0 && destroyedCount > old.open)
+        }
+    }
+
+    @Test("a guard that says something from the inside of a circuit loses it")
+    func dropInside() async throws {
+        try await withClient { client in
+            await #expect(throws: StreamFailure.noCircuit) { try await client.open("drop-inside").get() }
+            try await client.expectBegins("drop-inside", 4)
+        }
+    }
+
+    @Test("whoever destroys a circuit is not told that it is destroyed")
+    func noGoodbye() async throws {
+        try await withClient { client in
+            try await client.untilReady()
+            await #expect(throws: StreamFailure.noCircuit) { try await client.open("dies").get() }
+            // On the same link, so what was said before has come.
+            client.discard(try await client.open("echo").get())
+            #expect(try await client.onLoop { _, network in network.destroyedCount } == 0)
+        }
+    }
+
+    @Test("an exit that could not reach a destination is left out for the next who wants to go there")
+    func avoided() async throws {
+        try await withClient { client in
+            client.discard(try await client.open("refused-once").get())
+            let promise = client.loop.makePromise(of: OpenedStream.self)
+            let avoidedCount = try await client.onLoop { core, _ in
+                let request = PendingRequest(
+                    .stream(.host("refused-once", port: 443), earlyData: ByteBuffer(), promise), wish: .port(443),
+                    isolation: IsolationKey(protocolName: "test", username: []), deadline: .now() + .seconds(20),
+                    limits: core.limits, owner: core)
+                core.addNew(request)
+                return request.avoided.count
+            }
+            #expect(avoidedCount == 1)
+            client.discard(try await promise.futureResult.get())
+        }
+    }
+
+    @Test("an exit that does not answer in its time is replaced")
+    func attemptTimeLimit() async throws {
+        var limits = OnionClient.Limits()
+        limits.attemptTimeLimit = .milliseconds(50)
+        try await withClient(limits: limits) { client in
+            client.discard(try await client.open("silent-once").get())
+            try await client.expectBegins("silent-once", 2)
+        }
+    }
+
+    @Test("a request ends with its patience, though its exit had more time")
+    func patience() async throws {
+        try await withClient { client in
+            try await client.untilReady()
+            let start = NIODeadline.now()
+            await #expect(throws: StreamFailure.ended(.timedOut)) {
+                try await client.open("silent-once", patience: .milliseconds(50)).get()
+            }
+            #expect(.now() - start < .seconds(10))
+        }
+    }
+
+    @Test("a stream's end makes room at once for whoever waits, and for its circuit to close")
+    func roomAtOnce() async throws {
+        try await withClient { client in
+            try await client.untilReady()
+            let first = try await client.open("echo").get()
+            // Nothing else can serve the second.
+            try await client.onLoop { core, network in
+                network.ignoresCreates = true
+                core.pool.rules.streamsPerCircuit = 1
+                core.pool.rules.limits.cleanCircuitCount = 0
+                core.pool.rules.limits.concurrentBuildCount = 0
+                for key in core.pool.circuitKeys where core.pool.streamCount(of: key) == 0 { core.pool.retire(key) }
+                core.setNeedsTurn()
+            }
+            let second = client.open("echo")
+            #expect(try await client.onLoop { core, _ in core.waiting.count } == 1)
+            client.discard(first)
+            for _ in 0..<20 { try await client.loop.submit {}.get() }
+            #expect(try await client.onLoop { core, _ in core.waiting.isEmpty })
+            let stream = try await second.get()
+            try await client.onLoop { core, _ in core.newIdentity() }
+            #expect(try await client.onLoop { core, _ in core.pool.circuitKeys.count } == 1)
+            client.discard(stream)
+            for _ in 0..<20 { try await client.loop.submit {}.get() }
+            #expect(try await client.onLoop { core, _ in core.pool.circuitKeys.isEmpty })
         }
     }
 

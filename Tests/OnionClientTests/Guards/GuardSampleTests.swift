@@ -1,3 +1,4 @@
+import Foundation
 import NIOCore
 import OnionCrypto
 import Testing
@@ -98,6 +99,23 @@ struct GuardSampleTests {
         }
     }
 
+    @Test("a member that the consensus does not have is not begun at")
+    func notListed() {
+        let sample = self.makeSample(2)
+        let listed = sample.identities[1]
+        #expect(sample.usable { $0 == listed } == [listed])
+    }
+
+    @Test("however often a guard has failed, it is probed again within its longest wait")
+    func longestRetry() {
+        var sample = self.makeSample(2)
+        let identity = sample.identities[0]
+        for _ in 0..<20 { sample.failed(identity, now: self.now) }
+        let due = self.now + GuardSample.longestRetry
+        #expect(sample.probesDue(isListed: { _ in true }, now: due - .nanoseconds(1)).isEmpty)
+        #expect(sample.probesDue(isListed: { _ in true }, now: due) == [identity])
+    }
+
     @Test("a clock that was put back drives no guard out")
     func clockPutBack() {
         var sample = self.makeSample(1)
@@ -135,6 +153,8 @@ struct GuardSampleTests {
         }
         #expect(file.parse(members(GuardSampleFile.memberLimit)) != nil)
         #expect(file.parse(members(GuardSampleFile.memberLimit + 1)) == nil)
+        #expect(file.parse(text.replacingOccurrences(of: "sample 1", with: "sample 2")) == nil)
+        #expect(file.parse(text.replacingOccurrences(of: "\nguard ", with: "\nrouter ")) == nil)
         #expect(file.parse("") == nil)
     }
 }

@@ -31,6 +31,9 @@ struct StreamTracingTests {
             #expect(circuit.roundTripSeconds == circuit.hops.last?.roundTripSeconds)
             let sum = circuit.hops.compactMap(\.buildSeconds).reduce(0, +)
             #expect(abs(sum - (try #require(circuit.buildSeconds))) < 1e-6)
+            // It was measured by itself, and not taken from the building.
+            let known = try await client.onLoop { core, _ in core.status().circuits }
+            #expect(!known.contains { $0.roundTripSeconds == circuit.roundTripSeconds })
             #expect(trace.addresses == ["1.2.3.4"] && trace.tryCount == 1 && trace.failedStep == nil)
             for seconds in [trace.circuitWaitSeconds, trace.resolveSeconds, trace.connectSeconds] {
                 #expect(try #require(seconds) >= 0)

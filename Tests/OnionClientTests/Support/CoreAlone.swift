@@ -10,6 +10,7 @@ import OnionLink
 
 /// A client's core without a network: its guards do not answer, or cannot be reached at all.
 struct CoreAlone: Sendable {
+    let stateDirectory: String
     let loop: any EventLoop
     let consensus: Consensus
     let core: NIOLoopBoundBox<ClientCore>
@@ -19,6 +20,9 @@ struct CoreAlone: Sendable {
     func onLoop<T: Sendable>(_ body: @escaping @Sendable (ClientCore) throws -> T) async throws -> T {
         try await self.loop.submit { try body(self.core.value) }.get()
     }
+
+    /// How many links were dialled.
+    func dialCount() async throws -> Int { try await self.loop.submit { self.dialler.value.count }.get() }
 
     /// The link keys of all guards that were dialled.
     func dialledKeys() async throws -> Set<Ed25519PublicKey> {
@@ -30,16 +34,17 @@ struct CoreAlone: Sendable {
 ///
 /// - Parameters:
 ///   - assignments: network parameters, as `NAME=VALUE`.
+///   - age: for how many seconds the consensus has been valid when the core gets it.
 ///   - dialFails: whether no guard can be reached, as is found out at once.
 ///   - begin: done in the turn in which the core gets its consensus, before it does anything.
 func withCoreAlone(
-    _ routers: [ConsensusRouter], _ assignments: [String] = [], dialFails: Bool = false,
+    _ routers: [ConsensusRouter], _ assignments: [String] = [], age: UInt64 = 60, dialFails: Bool = false,
     begin: @escaping @Sendable (ClientCore) -> Void = { _ in }, _ body: (CoreAlone) async throws -> Void
 ) async throws {
     let world = try TestWorld()
     let loop = MultiThreadedEventLoopGroup.singleton.next()
     let consensus = try makeConsensus(
-        routers, now: TimeAndChance.system.unixSeconds, parameters: .testNetwork.setting(assignments),
+        routers, now: TimeAndChance.system.unixSeconds + 60 - age, parameters: .testNetwork.setting(assignments),
         key: world.directoryKey)
     let configuration = OnionClient.Configuration(
         directoryHost: "127.0.0.1", directoryPort: 1, directoryKey: world.directoryKey.publicKey,
@@ -58,7 +63,10 @@ func withCoreAlone(
     let result: Result<Void, any Error>
     do {
         result = .success(
-            try await body(CoreAlone(loop: loop, consensus: consensus, core: core, dialler: dialler)))
+            try await body(
+                CoreAlone(
+                    stateDirectory: world.stateDirectory, loop: loop, consensus: consensus, core: core, dialler: dialler
+                )))
     } catch {
         result = .failure(error)
     }
@@ -74,12 +82,14 @@ func withCoreAlone(
 private final class DeadDialler {
     private let fails: Bool
     private(set) var linkKeys: Set<Ed25519PublicKey> = []
+    private(set) var count = 0
     private var hanging: [EventLoopPromise<NIOLoopBound<Link>>] = []
 
     init(fails: Bool) { self.fails = fails }
 
     func dial(_ linkKey: Ed25519PublicKey, on loop: any EventLoop) -> EventLoopFuture<NIOLoopBound<Link>> {
         self.linkKeys.insert(linkKey)
+        self.count += 1
         if self.fails { return loop.makeFailedFuture(ChannelError.eof) }
         let promise = loop.makePromise(of: NIOLoopBound<Link>.self)
         self.hanging.append(promise)

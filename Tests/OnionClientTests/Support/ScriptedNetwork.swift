@@ -18,8 +18,9 @@ final class ScriptedNetwork: LinkOwner {
     /// Ids are each link's own.
     private var circuits: [ObjectIdentifier: [CircuitID: ScriptedCircuit]] = [:]
     private var links: [Link] = []
-    /// Begins seen, by host.
+    /// Begins seen, by host, and the exit that saw the first.
     var begins: [String: Int] = [:]
+    fileprivate var firstExits: [String: Ed25519PublicKey] = [:]
     /// Creates that are left without an answer.
     var ignoresCreates = false
     /// Messages that go with an Extended, before and behind it.
@@ -94,6 +95,7 @@ final class ScriptedCircuit: CircuitEndpointOwner {
     private var forward: [HopCipher]
     private var backward: [HopCipher]
     private(set) var endpoint: CircuitEndpoint?
+    private var exit: Ed25519PublicKey?
 
     init(id: CircuitID, link: Link, network: ScriptedNetwork, keys: CircuitKeys) {
         self.id = id
@@ -120,6 +122,7 @@ final class ScriptedCircuit: CircuitEndpointOwner {
                 data: ByteBuffer(bytes: payload.extracting(message.data).withUnsafeBytes { [UInt8]($0) })),
             let (created, keys) = self.network.respond(to: extend.create)
         else { return self.network.destroy(self) }
+        self.exit = extend.identity
         _ = self.send(from: hop) { payload in
             var writer = RelayMessageWriter(leavesUnguessableTail: false)
             let (before, behind) = self.network.withExtended
@@ -177,10 +180,21 @@ final class ScriptedCircuit: CircuitEndpointOwner {
         }
         self.network.begins[host, default: 0] += 1
         let isFirst = self.network.begins[host] == 1
+        if isFirst { self.network.firstExits[host] = self.exit }
         switch host {
         case "refused", "192.0.2.66": stream.end(.connectionRefused)
         case "refused-once": isFirst ? stream.end(.connectionRefused) : self.connect(stream)
-        case "refused-by-first": isFirst ? stream.end(.exitPolicy) : self.connect(stream)
+        case "refused-by-first":
+            self.network.firstExits[host] == self.exit ? stream.end(.exitPolicy) : self.connect(stream)
+        case "silent-once": if !isFirst { self.connect(stream) }
+        case "drop-inside":
+            // From the guard, which has no business to say anything.
+            _ = self.send(from: 0) { payload in
+                var writer = RelayMessageWriter(leavesUnguessableTail: false)
+                writer.append(.drop, streamID: .circuit, data: [UInt8]().span.bytes, into: &payload)
+                _ = writer.finish(&payload)
+            }
+            self.connect(stream)
         case "dies": self.network.destroy(self)
         case "dies-once": isFirst ? self.network.destroy(self) : self.connect(stream)
         default: self.connect(stream)

@@ -55,13 +55,14 @@ struct TestClient: Sendable {
     }
 
     func open(
-        _ host: String, port: UInt16 = 443, user: String = "", exit: ExitWish = .any, earlyData: String = ""
+        _ host: String, port: UInt16 = 443, user: String = "", exit: ExitWish = .any, earlyData: String = "",
+        patience: TimeAmount = .seconds(20)
     ) -> EventLoopFuture<OpenedStream> {
         let promise = self.loop.makePromise(of: OpenedStream.self)
         self.add(
             .stream(.host(host, port: port), earlyData: ByteBuffer(string: earlyData), promise),
             .port(port, exit: exit),
-            user)
+            user, patience)
         return promise.futureResult
     }
 
@@ -73,13 +74,15 @@ struct TestClient: Sendable {
 
     func discard(_ stream: OpenedStream) { stream.discard() }
 
-    private func add(_ goal: PendingRequest.Goal, _ wish: CircuitWish, _ user: String) {
+    private func add(
+        _ goal: PendingRequest.Goal, _ wish: CircuitWish, _ user: String, _ patience: TimeAmount = .seconds(20)
+    ) {
         let core = self.core
         self.loop.execute {
             core.value.addNew(
                 PendingRequest(
                     goal, wish: wish, isolation: IsolationKey(protocolName: "test", username: Array(user.utf8)),
-                    deadline: .now() + .seconds(20), limits: OnionClient.Limits(), owner: core.value))
+                    deadline: .now() + patience, limits: OnionClient.Limits(), owner: core.value))
         }
     }
 }
@@ -87,15 +90,16 @@ struct TestClient: Sendable {
 /// Run `body` with a client that has a consensus of five routers.
 @discardableResult
 func withClient<T: Sendable>(
-    _ world: TestWorld? = nil, revealsDestinations: Bool = false, _ body: (TestClient) async throws -> T
+    _ world: TestWorld? = nil, revealsDestinations: Bool = false, limits: OnionClient.Limits = OnionClient.Limits(),
+    _ body: (TestClient) async throws -> T
 ) async throws -> T {
     let world = try world ?? TestWorld()
     let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
     let loop = group.next()
-    let limits = LinkLimits(queuedCellsPerCircuit: 20_000, queuedCellsPerLink: 40_000)
+    let linkLimits = LinkLimits(queuedCellsPerCircuit: 20_000, queuedCellsPerLink: 40_000)
     let listening = try LinkTransport(
-        credentials: LinkCredentials(linkKey: world.linkKey), limits: limits, netInfo: { _ in .anonymous })
-    let dialling = try LinkTransport(credentials: nil, limits: limits, netInfo: { _ in .anonymous })
+        credentials: LinkCredentials(linkKey: world.linkKey), limits: linkLimits, netInfo: { _ in .anonymous })
+    let dialling = try LinkTransport(credentials: nil, limits: linkLimits, netInfo: { _ in .anonymous })
 
     let network = NIOLoopBoundBox.makeBoxSendingValue(ScriptedNetwork(routers: world.routers), eventLoop: loop)
     let server = try await listening.listen(
@@ -113,6 +117,7 @@ func withClient<T: Sendable>(
         directoryHost: "127.0.0.1", directoryPort: 1, directoryKey: world.directoryKey.publicKey,
         stateDirectory: world.stateDirectory)
     configuration.revealsDestinations = revealsDestinations
+    configuration.limits = limits
     let core = NIOLoopBoundBox.makeBoxSendingValue(
         ClientCore(
             eventLoop: loop, configuration: configuration,
