@@ -21,7 +21,6 @@ package enum CoreDumps {
         #if canImport(Glibc)
             _ = setrlimit(__rlimit_resource_t(RLIMIT_CORE.rawValue), &none)
             let filter = open("/proc/self/coredump_filter", O_WRONLY | O_CLOEXEC)
-            guard filter >= 0 else { return }
             writeWhole("0\n", to: filter)
             close(filter)
         #else

@@ -17,8 +17,8 @@ package enum Daemon {
 
     /// Run a command's body; show what it throws to the operator, and end with the sysexits code.
     ///
-    /// An ``OperatorFacing`` error becomes `NAME: what is wrong. What to do.` on standard error. ArgumentParser's own
-    /// errors pass through; anything else is shown as it describes itself, with code 70.
+    /// An ``OperatorFacing`` error becomes `NAME: what is wrong. What to do.` on standard error. ArgumentParser's
+    /// `CleanExit` passes through; anything else is shown as it describes itself, with code 70.
     ///
     /// - Parameter forbidsCoreDumps: false for a program whose limits others inherit, and that holds no keys.
     package static func run(
@@ -31,7 +31,7 @@ package enum Daemon {
             try await body()
         } catch let error as any OperatorFacing {
             throw Self.report(name, error.operatorError)
-        } catch let error where error is ExitCode || error is ValidationError || error is CleanExit {
+        } catch let error as CleanExit {
             throw error
         } catch {
             throw Self.report(name, OperatorError("\(error)", advice: "", status: .software))
@@ -57,7 +57,7 @@ package enum Daemon {
         if options.exitsWithParent { services.append(ParentWatch()) }
         services.append(ShutdownDeadline(seconds: Self.shutdownSeconds))
         var quiet = logger
-        quiet.logLevel = max(logger.logLevel, .warning)
+        quiet.logLevel = .warning
         let group = ServiceGroup(
             configuration: .init(
                 services: services.map {

@@ -20,13 +20,16 @@ package enum FileDescriptorLimit {
         guard getrlimit(resource, &limit) == 0 else { return .max }
         let before = limit.rlim_cur
         limit.rlim_cur = limit.rlim_max
-        let isRaised = before < limit.rlim_max && setrlimit(resource, &limit) == 0
-        return Int(clamping: isRaised ? limit.rlim_max : before)
+        return Int(clamping: setrlimit(resource, &limit) == 0 ? limit.rlim_max : before)
     }
 
     /// What every daemon needs for itself: event loops, name servers, files, connections that it opens.
     package static let ownCount = 128
 
     /// How many connections a daemon may take that would take `wanted`, and none else.
-    package static func connections(upTo wanted: Int) -> Int { min(wanted, max(1, Self.raise() - Self.ownCount)) }
+    ///
+    /// - Parameter total: how many files and sockets there may be.
+    package static func connections(upTo wanted: Int, of total: Int = raise()) -> Int {
+        min(wanted, max(1, total - Self.ownCount))
+    }
 }

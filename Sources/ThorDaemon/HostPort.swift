@@ -36,7 +36,7 @@ package struct HostPort: Hashable, Sendable, CustomStringConvertible, Expressibl
             return nil
         }
         // An IPv6 literal is in ASCII; another mark would join with the bracket before it when it is printed.
-        guard !host.contains(":") || host.utf8.allSatisfy({ $0 < 0x80 }) else { return nil }
+        guard !host.contains(":") || host.unicodeScalars.allSatisfy(\.isASCII) else { return nil }
         self.host = String(host)
         guard let portText else {
             self.port = nil

@@ -89,10 +89,9 @@ package enum Passphrase {
         package var description: String { "there is no terminal to ask on." }
     }
 
-    /// - Returns: what was typed, without the newline.
-    package static func ask(_ prompt: String) throws -> [UInt8] {
-        let terminal = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY)
-        guard terminal >= 0 else { throw NoTerminal() }
+    /// - Returns: what was typed, without the newline; of more than 1024 bytes the first.
+    package static func ask(_ prompt: String, on device: String = "/dev/tty") throws -> [UInt8] {
+        let terminal = open(device, O_RDWR | O_CLOEXEC | O_NOCTTY)
         defer { close(terminal) }
         var settings = termios()
         guard tcgetattr(terminal, &settings) == 0 else { throw NoTerminal() }

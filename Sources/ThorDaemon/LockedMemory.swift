@@ -8,10 +8,11 @@ package enum LockedMemory {
     /// Say so if nothing is locked. Call once the keys are loaded.
     package static func check(logger: Logger) {
         let status = FileManager.default.contents(atPath: "/proc/self/status") ?? Data()
-        guard let kibibytes = Self.lockedKibibytes(status: String(decoding: status, as: UTF8.self)), kibibytes == 0
-        else {
-            return
-        }
+        Self.check(status: String(decoding: status, as: UTF8.self), logger: logger)
+    }
+
+    static func check(status: String, logger: Logger) {
+        guard Self.lockedKibibytes(status: status) == 0 else { return }
         logger.warning(
             "keys are not locked in memory and may get into swap; raise the limit (LimitMEMLOCK of systemd, ulimit -l)")
     }

@@ -22,13 +22,14 @@ package struct StandardErrorLog: LogHandler {
         set { self.metadata[key] = newValue }
     }
 
-    package func log(event: LogEvent) {
+    package func log(event: LogEvent) { writeWhole(self.line(event, unixTime: time(nil)), to: STDERR_FILENO) }
+
+    func line(_ event: LogEvent, unixTime: Int) -> String {
         var fields = self.metadata
         if let provided = self.metadataProvider?.get() { fields.merge(provided) { $1 } }
         if let own = event.metadata { fields.merge(own) { $1 } }
         if let error = event.error, fields["error"] == nil { fields["error"] = "\(error)" }
-        let line = Self.line(unixTime: time(nil), level: event.level, message: "\(event.message)", metadata: fields)
-        writeWhole(line, to: STDERR_FILENO)
+        return Self.line(unixTime: unixTime, level: event.level, message: "\(event.message)", metadata: fields)
     }
 
     /// Format one line, newline included, keys in alphabetical order.

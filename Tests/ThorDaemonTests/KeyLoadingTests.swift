@@ -27,4 +27,12 @@ struct KeyLoadingTests {
         #expect(throws: KeyFileError.readableByOthers(path: path, mode: 0o440)) { try KeyFile.readPrivate(path) }
         _ = try KeyFile.readPrivate(path, ownerOnly: false)
     }
+
+    @Test("a daemon's own key is made once, and kept") func ownKey() throws {
+        let path = "\(NSTemporaryDirectory())/thor-key-\(UInt64.random(in: 0 ... .max))"
+        defer { try? FileManager.default.removeItem(atPath: path) }
+        let key = try KeyLoading.ownKey(path)
+        #expect(try KeyLoading.ownKey(path).publicKey == key.publicKey)
+        #expect(try KeyFile.readPrivate(path).publicKey == key.publicKey)
+    }
 }

@@ -1,3 +1,5 @@
+import Logging
+import NIOConcurrencyHelpers
 import Testing
 
 @testable import ThorDaemon
@@ -11,5 +13,13 @@ struct LockedMemoryTests {
         #expect(LockedMemory.lockedKibibytes(status: "VmLck:\t       0 kB\n") == 0)
         #expect(LockedMemory.lockedKibibytes(status: "VmLck:\n") == nil)
         #expect(LockedMemory.lockedKibibytes(status: "") == nil)
+    }
+
+    @Test("that there is none is said, and nothing else", arguments: [("VmLck: 0 kB", 1), ("VmLck: 8 kB", 0), ("", 0)])
+    func warning(status: String, count: Int) {
+        let lines = NIOLockedValueBox<[String]>([])
+        LockedMemory.check(status: status, logger: Logger(label: "test") { _ in LineLog(lines: lines) })
+        #expect(lines.withLockedValue { $0.filter { $0.hasPrefix("warning keys are not locked") }.count } == count)
+        #expect(lines.withLockedValue { $0.count } == count)
     }
 }

@@ -13,14 +13,16 @@ final class NotifySocket: Sendable {
 
     struct Failure: Error {}
 
-    init(_ kind: Kind) throws {
+    /// - Parameter byteCount: how long the name is to be at least.
+    init(_ kind: Kind, byteCount: Int = 0) throws {
         let unique = "thor-notify-\(getpid())-\(UInt64.random(in: 0 ... .max))"
-        self.name = kind == .path ? "\(NSTemporaryDirectory())/\(unique)" : "@\(unique)"
+        let name = kind == .path ? "\(NSTemporaryDirectory())/\(unique)" : "@\(unique)"
+        self.name = name + String(repeating: "x", count: max(0, byteCount - name.utf8.count))
         var bytes = Array(self.name.utf8)
         if kind == .abstract { bytes[0] = 0 }
         var address = sockaddr_un()
         address.sun_family = sa_family_t(AF_UNIX)
-        guard bytes.count < MemoryLayout.size(ofValue: address.sun_path) else { throw Failure() }
+        guard bytes.count <= MemoryLayout.size(ofValue: address.sun_path) else { throw Failure() }
         withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: bytes) }
         self.descriptor = socket(AF_UNIX, Int32(SOCK_DGRAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
         let length = socklen_t(2 + bytes.count)

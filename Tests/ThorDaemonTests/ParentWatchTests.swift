@@ -15,6 +15,10 @@ struct ParentWatchTests {
         try await ended
     }
 
+    @Test("ends where nothing can be read") func error() async throws {
+        try await ParentWatch(descriptor: -1).run()
+    }
+
     @Test("ends when cancelled") func cancelled() async throws {
         let pipe = Pipe()
         let watch = ParentWatch(descriptor: pipe.fileHandleForReading.fileDescriptor)

@@ -20,6 +20,13 @@ struct ServiceManagerTests {
         #expect(socket.next(within: .zero) == nil)
     }
 
+    @Test("a name leaves room for the zero that ends a path", arguments: [(107, "READY=1\nSTATUS=x"), (108, nil)])
+    func longestName(byteCount: Int, heard: String?) throws {
+        let socket = try NotifySocket(.abstract, byteCount: byteCount)
+        ServiceManager(environment: ["NOTIFY_SOCKET": socket.name]).ready("x")
+        #expect(socket.next(within: .zero) == heard)
+    }
+
     @Test("a status cannot hold a message of its own") func oneLine() throws {
         let socket = try NotifySocket(.abstract)
         let manager = ServiceManager(environment: ["NOTIFY_SOCKET": socket.name])

@@ -1,4 +1,5 @@
 import Foundation
+import Glibc
 import Testing
 
 @testable import ThorDaemon
@@ -45,6 +46,28 @@ struct StateDirectoryTests {
             try Data().write(to: URL(fileURLWithPath: path))
             let refused = #expect(throws: OperatorError.self) { try StateDirectory(path: path, role: "test") }
             #expect(refused?.status == .cannotCreate)
+        }
+    }
+
+    @Test("refuses another user's directory") func owner() throws {
+        try self.withPath { path in
+            try FileManager.default.createDirectory(
+                atPath: path, withIntermediateDirectories: false, attributes: [.posixPermissions: 0o700])
+            // Only root can give one away; for anybody else root's is another user's.
+            let other = chown(path, 1, gid_t.max) == 0 ? path : "/usr"
+            let refused = #expect(throws: OperatorError.self) { try StateDirectory(path: other, role: "test") }
+            #expect(refused?.status == .permission)
+            #expect(refused?.problem == "the state directory \(other) belongs to another user")
+        }
+    }
+
+    @Test("refuses one where the lock is no file") func lockDirectory() throws {
+        try self.withPath { path in
+            try FileManager.default.createDirectory(
+                atPath: "\(path)/lock", withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
+            let refused = #expect(throws: OperatorError.self) { try StateDirectory(path: path, role: "test") }
+            #expect(refused?.status == .cannotCreate)
+            #expect(refused?.problem.hasPrefix("cannot open the lock file in the state directory") == true)
         }
     }
 

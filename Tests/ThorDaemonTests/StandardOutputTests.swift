@@ -1,0 +1,19 @@
+import Foundation
+import Testing
+
+@testable import ThorDaemon
+
+@Suite("Standard output", .timeLimit(.minutes(1)))
+struct StandardOutputTests {
+    @Test("all of a text is written, however little is taken at once") func whole() throws {
+        let pipe = Pipe()
+        let text = String(repeating: "text ", count: 100_000)
+        let descriptor = pipe.fileHandleForWriting.fileDescriptor
+        // On a thread, as it waits for the reader.
+        Thread.detachNewThread { writeWhole(text, to: descriptor) }
+        let read = try pipe.fileHandleForReading.read(upToCount: text.utf8.count)
+        #expect(read == Data(text.utf8))
+    }
+
+    @Test("an error is no reason to go on, or to end") func error() { writeWhole("text", to: -1) }
+}
