@@ -42,7 +42,7 @@ package struct HostPort: Hashable, Sendable, CustomStringConvertible, Expressibl
             self.port = nil
             return
         }
-        guard !portText.isEmpty, portText.utf8.allSatisfy({ (0x30...0x39).contains($0) }), let port = UInt16(portText)
+        guard portText.utf8.allSatisfy({ (0x30...0x39).contains($0) }), let port = UInt16(portText)
         else { return nil }
         self.port = port
     }

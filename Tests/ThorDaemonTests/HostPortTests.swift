@@ -9,7 +9,7 @@ struct HostPortTests {
         arguments: [
             ("ds.example.org", "ds.example.org", nil), ("ds.example.org:9030", "ds.example.org", 9030),
             ("192.0.2.1:0", "192.0.2.1", 0), ("[2001:db8::1]:65535", "2001:db8::1", 65535), ("[::1]", "::1", nil),
-            ("::1", "::1", nil),
+            ("::1", "::1", nil), ("bücher.example:1", "bücher.example", 1),
         ] as [(String, String, UInt16?)])
     func good(text: String, host: String, port: UInt16?) {
         #expect(HostPort(argument: text) == HostPort(host: host, port: port))
@@ -20,7 +20,7 @@ struct HostPortTests {
         arguments: [
             "", ":9030", "host:", "host:65536", "host:-1", "host:+1", "host:9x", "[::1", "[::1]9030", "[host]:1",
             "a b:1",
-            "host/1:2", "[]:1", "\u{06d6}::1",
+            "host/1:2", "[]:1", "\u{06d6}::1", "a[b:1", "a]b:1", "[[::1]:1",
         ])
     func bad(text: String) { #expect(HostPort(argument: text) == nil) }
 

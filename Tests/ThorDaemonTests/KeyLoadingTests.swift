@@ -16,6 +16,7 @@ struct KeyLoadingTests {
         #expect(!isCredential("/etc/thor/router.key"))
         #expect(!KeyLoading.isCredential("/etc/thor/router.key", environment: [:]))
         #expect(!KeyLoading.isCredential("/router.key", environment: ["CREDENTIALS_DIRECTORY": ""]))
+        #expect(!KeyLoading.isCredential("run/router.key", environment: ["CREDENTIALS_DIRECTORY": "run"]))
     }
 
     @Test("the mode of a credential does not count, that of any other file does") func mode() throws {

@@ -10,9 +10,10 @@ struct ParentWatchTests {
         let pipe = Pipe()
         let watch = ParentWatch(descriptor: pipe.fileHandleForReading.fileDescriptor)
         async let ended: Void = watch.run()
-        try pipe.fileHandleForWriting.write(contentsOf: Data([1, 2, 3]))
+        try pipe.fileHandleForWriting.write(contentsOf: Data(repeating: 1, count: 1000))
         try pipe.fileHandleForWriting.close()
         try await ended
+        #expect(try pipe.fileHandleForReading.readToEnd() ?? Data() == Data())
     }
 
     @Test("ends where nothing can be read") func error() async throws {

@@ -1,3 +1,4 @@
+import Foundation
 import Glibc
 import Testing
 
@@ -43,6 +44,15 @@ struct ServiceManagerTests {
         let manager = ServiceManager(environment: ["NOTIFY_SOCKET": name])
         manager.ready("and nobody hears it")
         ServiceManager(environment: [:]).ready("nor this")
+    }
+
+    @Test("a relative path is none, though somebody listens there") func relativePath() throws {
+        let socket = try NotifySocket(.path)
+        let depth = FileManager.default.currentDirectoryPath.split(separator: "/").count
+        let name = String(repeating: "../", count: depth) + socket.name.drop { $0 == "/" }
+        #expect(FileManager.default.fileExists(atPath: name))
+        ServiceManager(environment: ["NOTIFY_SOCKET": name]).ready("and nobody hears it")
+        #expect(socket.next(within: .zero) == nil)
     }
 
     @Test("one that does not read its messages holds nobody up") func full() throws {

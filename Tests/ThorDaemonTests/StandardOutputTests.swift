@@ -15,5 +15,13 @@ struct StandardOutputTests {
         #expect(read == Data(text.utf8))
     }
 
+    @Test("a text is written once, whatever error there was before") func once() throws {
+        let pipe = Pipe()
+        errno = EINTR
+        writeWhole("text", to: pipe.fileHandleForWriting.fileDescriptor)
+        try pipe.fileHandleForWriting.close()
+        #expect(try pipe.fileHandleForReading.readToEnd() == Data("text".utf8))
+    }
+
     @Test("an error is no reason to go on, or to end") func error() { writeWhole("text", to: -1) }
 }
