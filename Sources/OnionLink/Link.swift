@@ -196,10 +196,8 @@ package final class Link {
     }
 
     private func writeBatch() {
-        // The connection may tell of its writability from within the write.
-        guard !self.isWriting else { return }
         if case .closed = self.state { return self.outgoing.discardBatch() }
-        guard let context, context.channel.isActive else { return self.outgoing.discardBatch() }
+        guard let context else { return self.outgoing.discardBatch() }
         if let batch = self.outgoing.takeBatch() {
             self.isWriting = true
             context.writeAndFlush(NIOAny(batch), promise: nil)
@@ -212,8 +210,8 @@ package final class Link {
 
     /// Move what waits into the connection, quiet circuits first, as long as it takes more.
     private func drain() {
-        // Whoever is writing sees afterwards whether there is room.
-        guard !self.isWriting, let context, context.channel.isActive else { return }
+        // The connection may tell of its writability from within a write: whoever writes sees afterwards whether there is room.
+        guard !self.isWriting, let context else { return }
         if case .closed = self.state { return }
         var drained: [CircuitID] = []
         self.outgoing.isBlocked = !context.channel.isWritable
@@ -260,7 +258,7 @@ package final class Link {
         }
         let rest = buffer.readableBytes % Cell.byteCount
         if buffer.readableBytes >= Cell.byteCount { self.cellsReceived(CellBatch(wholeCellsOf: buffer)) }
-        if rest > 0 { self.partialCell.writeBytes(buffer.readableBytesView.suffix(rest)) }
+        self.partialCell.writeBytes(buffer.readableBytesView.suffix(rest))
     }
 
     private func cellsReceived(_ cells: consuming CellBatch) {

@@ -117,7 +117,7 @@ struct OutgoingCells {
 
     private mutating func prepareBatch() {
         guard self.batch.capacity == 0 else { return }
-        self.batch.reserveCapacity(max(Cell.byteCount, self.expectedByteCount))
+        self.batch.reserveCapacity(self.expectedByteCount)
     }
 
     private mutating func queued(_ circuit: CircuitID) -> Bool {

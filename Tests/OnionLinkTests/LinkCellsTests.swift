@@ -160,6 +160,88 @@ struct LinkCellsTests {
         #expect(test.owner.overflowed == [7])
     }
 
+    @Test("an overflow that is over when it would be told is not told")
+    func overflowThatWas() throws {
+        let test = try TestLink.open()
+        test.channel.isWritable = false
+        test.channel.pipeline.fireChannelWritabilityChanged()
+        for _ in 0...1000 {
+            test.link.send(circuit: CircuitID(rawValue: 7), cell: TestLink.cell(7, .relay).readableBytesSpan)
+        }
+        test.link.dropQueue(of: CircuitID(rawValue: 7))
+        test.channel.embeddedEventLoop.run()
+        #expect(test.owner.overflowed.isEmpty)
+    }
+
+    @Test("a full batch leaves at once, a smaller one when the turn ends")
+    func fullBatch() throws {
+        let test = try TestLink.open()
+        let count = UInt32(OutgoingCells.fullBatchByteCount / Cell.byteCount)
+        for number in 0..<count - 1 { test.send(7, number) }
+        #expect(try test.sent().isEmpty)
+        test.send(7, count - 1)
+        #expect(try test.sent().count == Int(count))
+        test.send(7, count)
+        #expect(try test.sent().isEmpty)
+        test.channel.embeddedEventLoop.run()
+        #expect(try test.sent().count == 1)
+    }
+
+    @Test("what waits leaves, too, when the connection opens from within the write of what had not to wait")
+    func unblockedWithinWrite() throws {
+        let test = try TestLink.open(flickering: true)
+        test.send(7, 0)
+        test.channel.isWritable = false
+        test.channel.pipeline.fireChannelWritabilityChanged()
+        for number in 1..<200 as Range<UInt32> { test.send(1 + number % 3, number) }
+        #expect(test.link.queuedByteCount == 199 * Cell.byteCount)
+        test.channel.embeddedEventLoop.run()
+        let numbers = try test.sent().map { $0.getInteger(at: 5, as: UInt32.self) ?? .max }
+        #expect(numbers.first == 0 && numbers.sorted() == Array(0..<200))
+        #expect(test.link.queuedByteCount == 0)
+    }
+
+    @Test("the owner hears of queues when there are any, and at no other time")
+    func reports() throws {
+        let free = try TestLink.open()
+        for number in 0..<100 as Range<UInt32> { free.send(7, number) }
+        free.channel.embeddedEventLoop.run()
+        free.link.close()
+        #expect(free.owner.reports.isEmpty)
+        let test = try TestLink.open()
+        test.channel.isWritable = false
+        test.channel.pipeline.fireChannelWritabilityChanged()
+        for number in 0..<3 as Range<UInt32> { test.send(7, number) }
+        test.channel.embeddedEventLoop.run()
+        let connection = OutgoingCells.blockedByteCount
+        let id = CircuitID(rawValue: 7)
+        let waiting = QueueTraffic(added: 3 * Cell.byteCount)
+        #expect(test.owner.reports == [[id: waiting, .link: QueueTraffic(added: connection)]])
+        // Told at once, and then not a second time.
+        test.send(7, 3)
+        test.link.report()
+        test.channel.embeddedEventLoop.run()
+        #expect(test.owner.reports.dropFirst() == [[id: QueueTraffic(added: Cell.byteCount)]])
+        test.link.close()
+        #expect(
+            test.owner.reports.dropFirst(2) == [
+                [id: QueueTraffic(removed: 4 * Cell.byteCount), .link: QueueTraffic(removed: connection)]
+            ])
+    }
+
+    @Test("new times count for a link that is open: the peer is pinged that much earlier")
+    func newTimes() throws {
+        let test = try TestLink.open()
+        test.link.circuitCount = 1
+        var limits = LinkLimits(queuedCellsPerCircuit: 1000, queuedCellsPerLink: 4000)
+        limits.pingAfter = .milliseconds(100)
+        test.link.update(limits)
+        test.channel.embeddedEventLoop.advanceTime(by: .milliseconds(99))
+        #expect(try test.sent().isEmpty)
+        test.channel.embeddedEventLoop.advanceTime(by: .milliseconds(1))
+        #expect(try test.sent().map { $0.getInteger(at: 4, as: UInt8.self) } == [CellCommand.ping.rawValue])
+    }
+
     @Test("a closed link takes cells and keeps none")
     func closed() throws {
         let test = try TestLink.open()
@@ -222,6 +304,12 @@ private final class TestLink {
         self.channel.embeddedEventLoop.run()
     }
 
+    /// Send a cell that says its number.
+    func send(_ circuit: UInt32, _ number: UInt32) {
+        self.link.send(
+            circuit: CircuitID(rawValue: circuit), cell: Self.cell(circuit, .relay, number).readableBytesSpan)
+    }
+
     /// The cells that have left since the last call.
     func sent() throws -> [ByteBuffer] {
         var cells: [ByteBuffer] = []
@@ -270,6 +358,7 @@ private final class EmbeddedOwner: LinkOwner {
     private(set) var roomy: [UInt32] = []
     private(set) var overflowed: [UInt32] = []
     private(set) var closed: [LinkError] = []
+    private(set) var reports: [[CircuitID: QueueTraffic]] = []
     func linkOpened(_ link: Link) { self.openedCount += 1 }
     func link(_ link: Link, received cells: inout CellBatch) {
         cells.forEachCell { header, cell in
@@ -280,5 +369,6 @@ private final class EmbeddedOwner: LinkOwner {
     }
     func link(_ link: Link, hasRoomFor circuit: CircuitID) { self.roomy.append(circuit.rawValue) }
     func link(_ link: Link, overflowed circuit: CircuitID) { self.overflowed.append(circuit.rawValue) }
+    func link(_ link: Link, queuesChanged traffic: [CircuitID: QueueTraffic]) { self.reports.append(traffic) }
     func linkClosed(_ link: Link, error: LinkError) { self.closed.append(error) }
 }

@@ -97,6 +97,63 @@ struct OutgoingCellsTests {
         #expect(Self.append(1, 99, to: &outgoing))
     }
 
+    @Test("neither the link's total nor a circuit's part is passed by what just fills it")
+    func atTheLinkLimit() {
+        var outgoing = OutgoingCells(limits: LinkLimits(queuedCellsPerCircuit: 1000, queuedCellsPerLink: 100))
+        for number in 0..<40 { #expect(!Self.append(2, UInt32(number), to: &outgoing)) }
+        // More than its part, with the total not passed.
+        for number in 0..<60 { #expect(!Self.append(1, UInt32(number), to: &outgoing)) }
+        for number in 40..<50 { #expect(!Self.append(2, UInt32(number), to: &outgoing)) }
+        #expect(Self.append(2, 50, to: &outgoing))
+    }
+
+    @Test("cells from elsewhere wait with the others, and a circuit that is over its limit is named once")
+    func batches() {
+        var outgoing = OutgoingCells(limits: LinkLimits(queuedCellsPerCircuit: 2, queuedCellsPerLink: 1000))
+        var cells = ByteBuffer()
+        for number in [1, 1, 1, 1, 2, 1] as [UInt32] {
+            cells.appendCell { CellHeader(circuitID: Self.circuit(number), command: .relay).write(to: &$0) }
+        }
+        var overflowed: [CircuitID] = []
+        outgoing.append(batch: cells, overflowed: &overflowed)
+        #expect(overflowed == [Self.circuit(1)] && outgoing.batchByteCount == 0)
+        #expect(outgoing.backlog(of: Self.circuit(1)) == 5 && outgoing.backlog(of: Self.circuit(2)) == 1)
+        // Open again, what was read goes behind what waits.
+        outgoing.isBlocked = false
+        let isOver = outgoing.append(circuit: Self.circuit(3), cell: cells.readableBytesSpan.extracting(0..<2048))
+        #expect(!isOver && outgoing.batchByteCount == 0 && outgoing.backlog(of: Self.circuit(3)) == 1)
+    }
+
+    @Test("a batch has room for as much as the last one held")
+    func batchCapacity() {
+        var outgoing = OutgoingCells(limits: LinkLimits(queuedCellsPerCircuit: 1000, queuedCellsPerLink: 1000))
+        outgoing.isBlocked = false
+        let nothing = outgoing.takeBatch()
+        #expect(nothing == nil)
+        for number in 0..<40 as Range<UInt32> { _ = Self.append(1, number, to: &outgoing) }
+        _ = outgoing.takeBatch()
+        _ = Self.append(1, 0, to: &outgoing)
+        let next = outgoing.takeBatch()
+        #expect((next?.capacity ?? 0) >= 40 * Cell.byteCount)
+        _ = Self.append(1, 0, to: &outgoing)
+        let small = outgoing.takeBatch()
+        #expect((small?.capacity ?? .max) < 4 * Cell.byteCount)
+    }
+
+    @Test(
+        "circuits that have sent are remembered while they are not too many, and then all are new", arguments: [0, 1])
+    func remembered(more: Int) {
+        var outgoing = OutgoingCells(limits: LinkLimits(queuedCellsPerCircuit: 1000, queuedCellsPerLink: 10_000))
+        for number in 0..<50 as Range<UInt32> { _ = Self.append(1, number, to: &outgoing) }
+        for circuit in 2...UInt32(OutgoingCells.rememberedLimit + more) { _ = Self.append(circuit, 0, to: &outgoing) }
+        _ = Self.drainAll(&outgoing)
+        outgoing.releaseIdleMemory()
+        // The one with much to its account comes first only if that is forgotten.
+        _ = Self.append(1, 0, to: &outgoing)
+        _ = Self.append(2, 0, to: &outgoing)
+        #expect(Self.drainAll(&outgoing).map(\.circuit) == (more == 0 ? [2, 1] : [1, 2]))
+    }
+
     @Test("cells about the link itself have a limit of their own")
     func linkCells() {
         var outgoing = OutgoingCells(limits: LinkLimits(queuedCellsPerCircuit: 1000, queuedCellsPerLink: 1000))

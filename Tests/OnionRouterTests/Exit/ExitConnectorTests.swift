@@ -1,8 +1,10 @@
 import NIOCore
+import NIOEmbedded
 import NIOPosix
 import OnionAddress
 import OnionCells
 import OnionDirectory
+import OnionLink
 import Testing
 
 @testable import OnionRouter
@@ -46,6 +48,7 @@ struct ExitConnectorTests {
             "0177.0.0.1", "127.1", "2130706433", "0x7f.1", "0x7f000001", "198.51.100.08", "1.2.3.4.5", "0x", "7.",
         ])
     func numbers(host: String) async throws {
+        #expect(ExitConnector.endsInNumber(host))
         try await withResolver { resolver, loop in
             let connector = try Self.connector(resolver, rules: ["accept *:*"])
             await #expect(throws: Refusal(reason: .noSuchName)) {
@@ -55,7 +58,8 @@ struct ExitConnectorTests {
     }
 
     @Test(
-        "takes a name with digits for a name", arguments: ["1.example", "0x7f.example", "example.0xyz", "a1", ".", ""])
+        "takes a name with digits for a name",
+        arguments: ["1.example", "0x7f.example", "example.0xyz", "a1", ".", "", "1.\u{0663}", "0x\u{FF17}f"])
     func namesWithDigits(host: String) {
         #expect(!ExitConnector.endsInNumber(host))
     }
@@ -84,10 +88,28 @@ struct ExitConnectorTests {
         arguments: [
             (.networkUnreachable, .connectionRefused, .connectionRefused), (.networkUnreachable, .timedOut, .timedOut),
             (.connectionRefused, .networkUnreachable, .connectionRefused), (.timedOut, nil, .timedOut),
-            (.timedOut, .hostUnreachable, .timedOut), (.unspecified, .networkUnreachable, .networkUnreachable),
+            (.timedOut, .hostUnreachable, .timedOut), (.unspecified, .resourceLimit, .resourceLimit),
+            (.unspecified, .networkUnreachable, .networkUnreachable),
         ] as [(EndReason, EndReason?, EndReason)])
     func moreTelling(last: EndReason, earlier: EndReason?, said: EndReason) {
         #expect(ExitConnector.moreTelling(last, earlier) == said)
+    }
+
+    @Test("an address that is next when the time is over is not tried")
+    func timeIsOver() throws {
+        try TestRouter.run("exit-connect-timeout-ms=1000", "allow-one-hop-begin=1") { router in
+            let circuit = try router.circuit()
+            circuit.say(.begin(1, .host("two.test", port: 80)))
+            let addresses = try ["93.184.216.34", "93.184.216.35"].map { try #require(IPAddress($0)) }
+            router.outside.lookups[0].succeed(NameResolver.Answer(addresses: addresses, ttlSeconds: 60))
+            router.eventLoop.advanceTime(by: .milliseconds(1000))
+            #expect(router.outside.connecting.count == 1)
+            router.outside.connecting[0].promise.fail(IOError(errnoCode: 113, reason: "connect"))
+            router.eventLoop.run()
+            #expect(router.outside.connecting.count == 1)
+            #expect(circuit.hear() == [.message(.end, 1, [EndReason.timedOut.rawValue])])
+            router.outside.forget()
+        }
     }
 
     @Test("looking up ends before the time for connecting is over")
@@ -133,6 +155,10 @@ struct ExitConnectorTests {
             for (host, ttl) in [("127.0.0.1", 0), ("inward.test", 300), ("two.test", 300)] as [(String, UInt32)] {
                 let connection = try await connector.connect(to: .host(host, port: port), in: view, on: loop).get()
                 #expect(connection.connected == Connected(address: .v4(0x7f00_0001), ttlSeconds: ttl))
+                // Read by need, and with little of it in the kernel.
+                #expect(try await connection.channel.getOption(.autoRead).get() == false)
+                let unsent = try await connection.channel.getOption(LinkSockets.unsentLowWaterOption).get()
+                #expect(unsent == LinkSockets.unsentLowWaterByteCount)
                 try await connection.channel.close()
             }
             try await listener.close()

@@ -72,6 +72,17 @@ struct ExitGateTests {
         #expect(gate.allows(Endpoint(address: try #require(IPAddress("93.184.216.35")), port: 80), in: view))
     }
 
+    @Test("closes an own address whose form holds another one's that is open")
+    func ownEmbedding() throws {
+        let own = try #require(IPAddress("2002:5db8:d822::1"))
+        let rules = ["accept [2002::]/16:*", "accept *:*"]
+        let other = try #require(IPAddress("2002:5db8:d822::2"))
+        let gate = ExitGate(policy: try ExitPolicy(parsing: rules), ownAddresses: [own])
+        let view = try TestNetwork.view()
+        #expect(!gate.allows(Endpoint(address: own, port: 80), in: view))
+        #expect(gate.allows(Endpoint(address: other, port: 80), in: view))
+    }
+
     @Test("closes the ports at which the network's nodes listen, and no others of theirs")
     func nodes() throws {
         let rules = ["accept [::ffff:0:0]/96:*", "accept *:*"]

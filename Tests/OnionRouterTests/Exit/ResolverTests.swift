@@ -24,6 +24,40 @@ struct ResolverTests {
         }
     }
 
+    @Test("an answer holds for as long as the least of its addresses", arguments: ["falling.test", "rising.test"])
+    func leastTTL(name: String) async throws {
+        try await withResolver { resolver, loop in
+            let answer = try await resolver.addresses(of: name, on: loop).get()
+            #expect(answer.addresses.count == 2 && answer.ttlSeconds == 60)
+        }
+    }
+
+    @Test("gives the name of an address, and takes the root for none")
+    func reverse() async throws {
+        try await withResolver(tryMilliseconds: 100) { resolver, loop in
+            let named = try #require(IPAddress("93.184.216.34"))
+            #expect(try await resolver.name(of: named, on: loop).get() == "heron.test")
+            let nameless = try #require(IPAddress("93.184.216.35"))
+            await #expect(throws: Resolver.Failure.noSuchName) {
+                try await resolver.name(of: nameless, on: loop).get()
+            }
+        }
+    }
+
+    @Test("reads an address of either family that is whole, and nothing else")
+    func socketAddresses() throws {
+        for (text, byteCount, isWhole) in [
+            ("93.184.216.34", 1, false), ("93.184.216.34", 7, false), ("93.184.216.34", 8, true),
+            ("93.184.216.34", 16, true), ("2606::1", 8, false), ("2606::1", 23, false), ("2606::1", 24, true),
+        ] {
+            let address = try #require(IPAddress(text))
+            let read = SocketAddress(Endpoint(address: address, port: 80)).withSockAddr { bytes, _ in
+                IPAddress(bytes, byteCount: byteCount)
+            }
+            #expect(read == (isWhole ? address : nil), "\(text) \(byteCount)")
+        }
+    }
+
     @Test("tells a name that does not exist from name servers that fail")
     func failures() async throws {
         try await withResolver(tryMilliseconds: 100) { resolver, loop in

@@ -43,6 +43,17 @@ struct OnionKeyRingTests {
         #expect(ring.current.made == 1000 && ring.accepted.last?.publicKey == first)
         #expect((ring.previous?.made ?? .max) < ring.current.made)
     }
+
+    @Test("a key may be as far ahead as the overlap, and a clock may show nothing at all")
+    func clockBehind() {
+        var ring = Self.ring(made: 1010)
+        let isChanged = ring.rotate(now: 1000, lifetime: 100, overlap: 10, make: { X25519PrivateKey() })
+        #expect(!isChanged)
+        let isChangedLater = ring.rotate(now: 999, lifetime: 100, overlap: 10, make: { X25519PrivateKey() })
+        #expect(isChangedLater && ring.current.made == 999)
+        let isChangedAtZero = ring.rotate(now: 0, lifetime: 100, overlap: 10, make: { X25519PrivateKey() })
+        #expect(isChangedAtZero && ring.current.made == 0 && ring.previous?.made == 0)
+    }
 }
 
 @Suite("Router key store")
@@ -114,6 +125,7 @@ struct RouterKeyStoreTests {
         try self.withStore { store in
             for name in [
                 "onion-.key", "onion-x.key", "onion-18446744073709551615.key", "onion-99999999999999999999.key",
+                "onion-1099511627776.key", "abcdef5.key",
                 "onion-5.txt",
             ] {
                 #expect(
@@ -122,6 +134,9 @@ struct RouterKeyStoreTests {
             let ring = try store.onionKeys(now: 1000)
             #expect(ring.current.made == 1000)
             #expect(ring.validUntil(lifetime: 100, overlap: 10) == 1110)
+            // Those that are no onion keys are not its to delete either.
+            let kept = try self.files(store)
+            #expect(kept.contains("onion-5.txt") && kept.contains("abcdef5.key"))
         }
     }
 

@@ -104,6 +104,15 @@ struct RouterAdmissionTests {
         #expect(!admission.admits(self.address("203.0.113.15")))
     }
 
+    @Test("one of each is taken however few descriptors there are", arguments: [0, 10, 193])
+    func fewDescriptors(count: Int) throws {
+        let admission = try Self.admission(descriptorCount: count)
+        #expect(admission.takesStream(streamCount: 1) != nil)
+        #expect(admission.takesStream(streamCount: 1) == nil)
+        #expect(admission.admits(self.address("203.0.113.1")))
+        #expect(!admission.admits(self.address("203.0.113.2")))
+    }
+
     @Test("a newer consensus moves the limits") func update() throws {
         let admission = try Self.admission("circuits-total=1")
         #expect(admission.takesCircuit())

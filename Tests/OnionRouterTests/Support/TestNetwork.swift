@@ -77,6 +77,7 @@ final class TestNameServer: ChannelInboundHandler, @unchecked Sendable {
         let v4 = type == 1
         var code: UInt16 = 0
         var addresses: [[UInt8]] = []
+        var ttls: [UInt32] = []
         switch labels.first?.lowercased() ?? "" {
         case "four": if v4 { addresses = [[93, 184, 216, 34]] }
         case "six": if type == 28 { addresses = [[0x26, 6] + [UInt8](repeating: 0, count: 13) + [1]] }
@@ -85,6 +86,12 @@ final class TestNameServer: ChannelInboundHandler, @unchecked Sendable {
         case "inward": if v4 { addresses = [[127, 0, 0, 1]] }
         case "mixed": if v4 { addresses = [[10, 0, 0, 1], [169, 254, 169, 254], [127, 0, 0, 1]] }
         case "two": if v4 { addresses = [[127, 0, 0, 2], [127, 0, 0, 1]] }
+        case "falling", "rising":
+            if v4 { addresses = [[93, 184, 216, 34], [93, 184, 216, 35]] }
+            ttls = labels.first == "falling" ? [300, 60] : [60, 300]
+        // PTR: a name, and the root.
+        case "34" where type == 12: addresses = [[5] + Array("heron".utf8) + [4] + Array("test".utf8) + [0]]
+        case "35" where type == 12: addresses = [[0]]
         case "missing": code = 3
         case "broken": code = 2
         case "silent": return nil
@@ -98,8 +105,9 @@ final class TestNameServer: ChannelInboundHandler, @unchecked Sendable {
         var answer = ByteBuffer()
         answer.writeMultipleIntegers(id, 0x8180 | code, UInt16(1), UInt16(addresses.count), UInt16(0), UInt16(0))
         answer.writeImmutableBuffer(question)
-        for address in addresses {
-            answer.writeMultipleIntegers(UInt16(0xc00c), type, UInt16(1), UInt32(300), UInt16(address.count))
+        for (index, address) in addresses.enumerated() {
+            let ttl = index < ttls.count ? ttls[index] : 300
+            answer.writeMultipleIntegers(UInt16(0xc00c), type, UInt16(1), ttl, UInt16(address.count))
             answer.writeBytes(address)
         }
         return answer

@@ -114,11 +114,12 @@ struct ListedRouter: Sendable {
     static let heron = ListedRouter(nickname: "heron", endpoint: Endpoint(address: .v4(0xc633_6407), port: 9001))
     static let finch = ListedRouter(nickname: "finch", endpoint: Endpoint(address: .v4(0xcb00_7107), port: 9002))
 
-    func entry() throws -> ConsensusRouter {
+    func entry(sequence: UInt64 = 1) throws -> ConsensusRouter {
         ConsensusRouter(
             descriptor: try RouterDescriptor(
                 identity: self.identity.publicKey, linkKey: self.linkKey, onionKey: TestRouter.onionKey.publicKey,
-                onionKeyValidUntil: 1_800_000_000, published: 1_790_000_000, sequence: 1, addresses: [self.endpoint],
+                onionKeyValidUntil: 1_800_000_000, published: 1_790_000_000, sequence: sequence,
+                addresses: [self.endpoint],
                 nickname: self.nickname
             ).signed(by: self.identity), flags: [.guard, .exit], weight: 1)
     }
@@ -213,6 +214,9 @@ final class TestOutside: NameService, @unchecked Sendable {
         self.eventLoop.run()
         return channel
     }
+
+    /// What the test has answered by itself.
+    func forget() { (self.connecting, self.lookups) = ([], []) }
 
     /// Let everything that is under way fail.
     func fail() {
