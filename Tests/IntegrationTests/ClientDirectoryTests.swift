@@ -5,6 +5,7 @@ import NIOConcurrencyHelpers
 import NIOCore
 import NIOPosix
 import OnionAddress
+import OnionCells
 import OnionCrypto
 import OnionDirectory
 import OnionLink
@@ -16,7 +17,10 @@ import Testing
 struct ClientDirectoryTests {
     @Test("a directory with the wrong key is asked so often, and its operator told")
     func misconfiguration() async throws {
-        let run = try await self.firstFetch(.wrongDirectoryKey, Clock())
+        let clock = Clock()
+        let run = try await self.firstFetch(.wrongDirectoryKey, clock)
+        // With a pause between each two.
+        #expect(clock.sleeps.count == run.askedCount - 1)
         #expect(run.askedCount == ClientDirectory.misconfigurationLimit)
         #expect(run.error?.kind == .wrongDirectory)
     }
@@ -44,6 +48,132 @@ struct ClientDirectoryTests {
         #expect(clock.sleeps.last == .milliseconds(500))
     }
 
+    @Test("trouble with circuits is a reason to ask, not earlier than the directory can know")
+    func trouble() async throws {
+        let asked = try await self.refresh(ticketSeconds: nil, Clock()) { world, consensus in
+            try await world.loop.submit {
+                let (core, loop) = (world.core.value, world.loop)
+                let link = GuardLink(
+                    router: try #require(consensus.routers.first), eventLoop: loop,
+                    dial: { _, _, _ in loop.makeFailedFuture(ChannelError.eof) }, owner: core)
+                core.guardLink(link, ended: .lost)
+            }.get()
+        }
+        #expect(asked == ClientDirectory.troubleInterval)
+    }
+
+    @Test("in a network that is too small for circuits the directory is asked directly, and often")
+    func smallNetwork() async throws {
+        let asked = try await self.refresh(
+            ticketSeconds: nil, Clock(), World(routerCount: 2, directFallbackAfter: .hours(1)))
+        #expect(asked == ClientDirectory.smallNetworkInterval)
+    }
+
+    @Test(
+        "the directory is asked through a circuit, while there is one or there was one lately",
+        arguments: [true, false])
+    func throughCircuit(isOpen: Bool) async throws {
+        let world = try World(directFallbackAfter: isOpen ? .zero : .hours(1))
+        let consensus = try world.storeConsensus(now: Clock.unixSeconds)
+        let (clock, ways) = (Clock(sleepLimit: 1000), NIOLockedValueBox<[String]>([]))
+        let directory = world.directory(
+            clock,
+            through: {
+                ways.withLockedValue { $0.append("through") }
+                clock.end()
+            }
+        ) {
+            ways.withLockedValue { $0.append("direct") }
+            clock.end()
+            throw DirectoryConnectionError.closed
+        }
+        if isOpen {
+            // As the pool sees it.
+            try await world.loop.submit { world.core.value.adopt(consensus) }.get()
+            try await world.loop.submit {
+                let core = world.core.value
+                for key in core.pool.circuitKeys { core.pool.circuitOpened(key, now: world.loop.now) }
+                #expect(core.pool.openCircuitCount > 0)
+            }.get()
+        }
+        let running = Task { try await directory.run() }
+        var promise: EventLoopPromise<OpenedStream>?
+        // Until a stream is asked for; clocks that stand still have asked otherwise.
+        while promise == nil, !clock.isOver {
+            promise = try await world.loop.submit {
+                let core = world.core.value
+                guard let request = core.waiting.values.first ?? core.trying.values.first?.values.first,
+                    case .stream(.directory, _, let promise) = request.goal
+                else { return nil }
+                return promise
+            }.get()
+        }
+        promise?.succeed(
+            OpenedStream(
+                connected: Connected(address: .v4(1), ttlSeconds: 1),
+                attach: { $0.eventLoop.makeSucceededVoidFuture() }, discard: {}))
+        _ = await running.result
+        #expect(ways.withLockedValue { $0 } == ["through"])
+        try await world.end()
+    }
+
+    @Test("a first start gets a ticket and the list, and keeps the list on disk")
+    func firstStart() async throws {
+        let world = try World()
+        let consensus = try world.consensus(now: Clock.unixSeconds)
+        let clock = Clock(sleepLimit: 0)
+        let answers = ScriptedDirectory.Answers(directoryKey: world.directoryKey, consensus: consensus)
+        try await ScriptedDirectory.run(answers) { port in
+            let directory = try world.directory(clock, port: port)
+            await #expect(throws: CancellationError.self) { try await directory.run() }
+        }
+        let known = try await world.loop.submit {
+            (world.core.value.consensus?.digest, world.core.value.assignment.expires)
+        }.get()
+        #expect(known.0 == consensus.digest && known.1 == consensus.validUntil)
+        let stored = ConsensusStore(path: "\(world.configuration.stateDirectory)/consensus")
+        #expect(stored.load(directoryKey: world.directoryKey.publicKey)?.digest == consensus.digest)
+        try await world.end()
+    }
+
+    @Test("a ticket that has expired is refused, and so is its directory in the end")
+    func expiredTicket() async throws {
+        let world = try World()
+        let answers = ScriptedDirectory.Answers(
+            directoryKey: world.directoryKey, consensus: try world.consensus(now: Clock.unixSeconds),
+            ticketExpires: Clock.unixSeconds)
+        try await ScriptedDirectory.run(answers) { port in
+            let directory = try world.directory(Clock(sleepLimit: 50), port: port)
+            await #expect { try await directory.run() } throws: { error in
+                (error as? OnionClientError)?.kind == .wrongDirectory
+            }
+        }
+        #expect(answers.ticketCount.withLockedValue { $0 } == ClientDirectory.misconfigurationLimit)
+        #expect(try await world.loop.submit { world.core.value.assignment.expires }.get() == nil)
+        try await world.end()
+    }
+
+    @Test("a client that could not begin is over")
+    func notBegun() async throws {
+        let world = try World()
+        let answers = ScriptedDirectory.Answers(
+            directoryKey: Ed25519PrivateKey(), consensus: try world.consensus(now: Clock.unixSeconds))
+        try await ScriptedDirectory.run(answers) { port in
+            var configuration = world.configuration
+            configuration.directoryPort = port
+            let client = try OnionClient(
+                configuration: configuration, group: MultiThreadedEventLoopGroup.singleton,
+                logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+            await #expect { try await client.run() } throws: { error in
+                (error as? OnionClientError)?.kind == .wrongDirectory
+            }
+            let isShutDown = client.eventLoop.makePromise(of: Bool.self)
+            client.withCore { isShutDown.succeed($0.isShutDown) }
+            #expect(try await isShutDown.futureResult.get())
+        }
+        try await world.end()
+    }
+
     /// Run a client without a consensus, whose directory always fails so.
     private func firstFetch(
         _ failure: DirectoryConnectionError, _ clock: Clock
@@ -69,12 +199,18 @@ struct ClientDirectoryTests {
     }
 
     /// Run a client that has a consensus; return after how long it asks for another. Whatever is drawn is the highest number.
-    private func refresh(ticketSeconds: UInt64?, _ clock: Clock) async throws -> TimeAmount? {
-        let world = try World()
-        try world.storeConsensus(now: Clock.unixSeconds)
+    private func refresh(
+        ticketSeconds: UInt64?, _ clock: Clock, _ world: @autoclosure () throws -> World = try World(),
+        before: (World, Consensus) async throws -> Void = { _, _ in }
+    ) async throws -> TimeAmount? {
+        let world = try world()
+        let consensus = try world.storeConsensus(now: Clock.unixSeconds)
         let asked = NIOLockedValueBox<TimeAmount?>(nil)
+        try await before(world, consensus)
         let directory = world.directory(clock) {
-            asked.withLockedValue { $0 = clock.passed }
+            asked.withLockedValue { $0 = $0 ?? clock.passed }
+            // A client that did not sleep now would ask for ever.
+            if clock.isOver { withUnsafeCurrentTask { $0?.cancel() } }
             clock.end()
             throw DirectoryConnectionError.closed
         }
@@ -108,19 +244,26 @@ private final class Clock: Sendable {
     /// By how much the first sleep is too long.
     private let lateness: TimeAmount
 
-    init(step: TimeAmount? = nil, lateness: TimeAmount = .zero) {
+    /// After so many sleeps it is over.
+    private let sleepLimit: Int
+
+    init(step: TimeAmount? = nil, lateness: TimeAmount = .zero, sleepLimit: Int = 100_000) {
         self.step = step
+        self.sleepLimit = sleepLimit
         self.lateness = lateness
     }
 
     var passed: TimeAmount { self.state.withLockedValue { $0.passed } }
     var sleeps: [TimeAmount] { self.state.withLockedValue { $0.sleeps } }
 
+    var isOver: Bool { self.state.withLockedValue { $0.isOver } }
+
     /// Let nobody sleep any more.
     func end() { self.state.withLockedValue { $0.isOver = true } }
 
     private func sleep(_ time: TimeAmount) throws {
         try self.state.withLockedValue { state in
+            if state.sleeps.count >= self.sleepLimit { state.isOver = true }
             if state.isOver { throw CancellationError() }
             let lateness = state.sleeps.isEmpty ? self.lateness : .zero
             state.sleeps.append(time)
@@ -142,16 +285,19 @@ private final class World: Sendable {
     let loop: any EventLoop = MultiThreadedEventLoopGroup.singleton.next()
     let directoryKey = Ed25519PrivateKey()
     let core: NIOLoopBoundBox<ClientCore>
-    private let configuration: OnionClient.Configuration
+    let configuration: OnionClient.Configuration
+    private let routerCount: Int
 
-    init() throws {
-        let state = FileManager.default.temporaryDirectory.appending(path: "thor-client-\(UUID().uuidString)")
+    init(routerCount: Int = 3, directFallbackAfter: TimeAmount = .zero) throws {
+        self.routerCount = routerCount
+        let state = FileManager.default.temporaryDirectory.appending(
+            path: "thor-client-\(UUID().uuidString)")
         try FileManager.default.createDirectory(at: state, withIntermediateDirectories: true)
         var configuration = OnionClient.Configuration(
             directoryHost: "127.0.0.1", directoryPort: 1, directoryKey: self.directoryKey.publicKey,
             stateDirectory: state.path)
         // No circuit will ever be complete.
-        configuration.limits.directFallbackAfter = .zero
+        configuration.limits.directFallbackAfter = directFallbackAfter
         self.configuration = configuration
         self.core = NIOLoopBoundBox.makeBoxSendingValue(
             ClientCore(
@@ -161,36 +307,60 @@ private final class World: Sendable {
             eventLoop: self.loop)
     }
 
-    /// Put a consensus of three routers on disk, fresh for 3540 seconds.
-    func storeConsensus(now: UInt64) throws {
-        let routers = try (0..<3).map { index in
+    /// Put a consensus on disk.
+    func storeConsensus(now: UInt64) throws -> Consensus {
+        let consensus = try self.consensus(now: now)
+        try ConsensusStore(path: "\(self.configuration.stateDirectory)/consensus").save(consensus)
+        return consensus
+    }
+
+    /// A consensus that is fresh for 3540 seconds.
+    func consensus(now: UInt64) throws -> Consensus {
+        let routers = try (0..<self.routerCount).map { index in
             let identity = Ed25519PrivateKey()
             let descriptor = RouterDescriptor(
                 identity: identity.publicKey, linkKey: Ed25519PrivateKey().publicKey,
-                onionKey: X25519PrivateKey().publicKey, onionKeyValidUntil: 4_000_000_000, published: now - 60,
-                sequence: 1, addresses: [Endpoint(address: .v4(0x7f00_0001), port: 1)], nickname: "router\(index)",
+                onionKey: X25519PrivateKey().publicKey, onionKeyValidUntil: 4_000_000_000,
+                published: now - 60,
+                sequence: 1, addresses: [Endpoint(address: .v4(0x7f00_0001), port: 1)],
+                nickname: "router\(index)",
                 exitPolicy: try ExitPolicy(parsing: ["accept *:*"]))
             return ConsensusRouter(
                 descriptor: try descriptor.signed(by: identity), flags: [.guard, .exit], weight: 1)
         }
-        let consensus = try Consensus.make(
+        return try Consensus.make(
             revision: 1, validAfter: now - 60, freshUntil: now + 3540, validUntil: now + 10_000,
             parameters: .testNetwork, routers: routers, signedBy: self.directoryKey)
-        try ConsensusStore(path: "\(self.configuration.stateDirectory)/consensus").save(consensus)
+    }
+
+    /// One that asks over TCP.
+    func directory(_ clock: Clock, port: UInt16) throws -> ClientDirectory {
+        var configuration = self.configuration
+        configuration.directoryPort = port
+        return self.directory(clock, try ClientDirectory.Ways(configuration, on: self.loop))
     }
 
     func directory(
-        _ clock: Clock, direct: @escaping @Sendable () async throws -> DirectoryConnection
+        _ clock: Clock, through: @escaping @Sendable () -> Void = {},
+        direct: @escaping @Sendable () async throws -> DirectoryConnection
     ) -> ClientDirectory {
-        ClientDirectory(
-            core: self.core, eventLoop: self.loop, configuration: self.configuration, board: ProgressBoard(),
-            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }, onAlarm: { _ in },
-            ways: ClientDirectory.Ways(
+        self.directory(
+            clock,
+            ClientDirectory.Ways(
                 direct: direct,
                 through: { stream in
+                    through()
                     stream.discard()
                     throw CancellationError()
-                }),
+                }))
+    }
+
+    private func directory(_ clock: Clock, _ ways: ClientDirectory.Ways) -> ClientDirectory {
+        ClientDirectory(
+            core: self.core, eventLoop: self.loop, configuration: self.configuration,
+            board: ProgressBoard(),
+            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }, onAlarm: { _ in },
+            ways: ways,
             outside: clock.outside)
     }
 

@@ -1,0 +1,87 @@
+import Foundation
+import NIOConcurrencyHelpers
+import NIOCore
+import NIOPosix
+import OnionCrypto
+import OnionDirectory
+import OnionLink
+
+@testable import DirectoryServer
+
+/// A directory that answers clients with one consensus, and tickets of its choice.
+final class ScriptedDirectory: ChannelInboundHandler {
+    typealias InboundIn = DirectoryEvent
+    typealias OutboundOut = DirectoryMessage
+
+    struct Answers: Sendable {
+        let directoryKey: Ed25519PrivateKey
+        let consensus: Consensus
+        /// When tickets expire.
+        let ticketExpires: UInt64
+        /// Tickets given.
+        let ticketCount = NIOLockedValueBox(0)
+
+        init(directoryKey: Ed25519PrivateKey, consensus: Consensus, ticketExpires: UInt64? = nil) {
+            self.directoryKey = directoryKey
+            self.consensus = consensus
+            self.ticketExpires = ticketExpires ?? consensus.validUntil
+        }
+    }
+
+    private let hello: DirectoryHello
+    private let answers: Answers
+
+    private init(hello: DirectoryHello, answers: Answers) {
+        self.hello = hello
+        self.answers = answers
+    }
+
+    /// Serve on a port of 127.0.0.1 until `body` is done.
+    static func run(_ answers: Answers, _ body: (UInt16) async throws -> Void) async throws {
+        let linkKey = Ed25519PrivateKey()
+        let tls = try LinkTLS(credentials: try LinkCredentials(linkKey: linkKey), protocol: .directory)
+        let hello = try DirectoryHello.make(
+            linkKey: linkKey.publicKey, expires: TimeAndChance.system.unixSeconds + 3600,
+            signedBy: answers.directoryKey)
+        let budget = AnswerBudget(limit: 1 << 20, metrics: ServerMetrics())
+        let listener = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+            .childChannelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    let pipeline = channel.pipeline.syncOperations
+                    let peer = try tls.addServerHandlers(to: pipeline)
+                    try pipeline.addHandler(DirectoryFrameHandler(peer: peer, answers: budget))
+                    try pipeline.addHandler(ScriptedDirectory(hello: hello, answers: answers))
+                }
+            }
+            .bind(host: "127.0.0.1", port: 0).get()
+        let result: Result<Void, any Error>
+        do {
+            result = .success(try await body(UInt16(listener.localAddress?.port ?? 0)))
+        } catch {
+            result = .failure(error)
+        }
+        try? await listener.close().get()
+        try result.get()
+    }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        let answer: DirectoryMessage? =
+            switch self.unwrapInboundIn(data) {
+            case .opened: .hello(self.hello.bytes)
+            case .message(.getTicket(let commitment)): self.ticket(commitment).map { .ticket($0.bytes) }
+            case .message(.getConsensus): .consensus(self.answers.consensus.bytes)
+            case .message: nil
+            }
+        if let answer { context.writeAndFlush(self.wrapOutboundOut(answer), promise: nil) }
+    }
+
+    private func ticket(_ commitment: Bytes32) -> PathTicket? {
+        self.answers.ticketCount.withLockedValue { $0 += 1 }
+        return try? PathTicket.make(
+            commitment: commitment, salt: .zero,
+            expires: self.answers.ticketExpires,
+            signedBy: self.answers.directoryKey)
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) { context.close(promise: nil) }
+}
