@@ -148,7 +148,7 @@ final class TraceAnswerHandler: ChannelInboundHandler {
     /// The status in `HTTP/1.1 200 OK`; nil in anything else.
     static func status(line: String) -> Int? {
         let words = line.split(separator: " ", maxSplits: 2)
-        guard words.count >= 2, words[0].hasPrefix("HTTP/"), words[1].prefix(3).count == 3 else { return nil }
+        guard words.count >= 2, words[0].hasPrefix("HTTP/") else { return nil }
         return Int(words[1].prefix(3)).flatMap { (100...999).contains($0) ? $0 : nil }
     }
 }

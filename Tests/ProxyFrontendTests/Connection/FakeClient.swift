@@ -59,12 +59,14 @@ final class RecordingEdge: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
 
     private(set) var received: [UInt8] = []
+    private(set) var readCount = 0
     private(set) var sawInputClosed = false
 
     func handlerAdded(context: ChannelHandlerContext) { context.read() }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         self.received += Self.unwrapInboundIn(data).readableBytesView
+        self.readCount += 1
     }
 
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {

@@ -171,6 +171,32 @@ struct HTTPForwardTests {
         return channel
     }
 
+    @Test("what the decoder says after the request is nobody's; other errors are the stream's")
+    func lateErrors() throws {
+        let channel = try self.bare()
+        let head = HTTPRequestHead(version: .http1_0, method: .GET, uri: "http://a.test/")
+        try channel.writeInbound(HTTPServerRequestPart.head(head))
+        try channel.writeInbound(HTTPServerRequestPart.end(nil))
+        channel.pipeline.fireErrorCaught(HTTPParserError.invalidMethod)
+        channel.pipeline.fireErrorCaught(
+            ByteToMessageDecoderError.dataReceivedInErrorState(ChannelError.eof, ByteBuffer()))
+        try channel.throwIfErrorCaught()
+        channel.pipeline.fireErrorCaught(ChannelError.ioOnClosedChannel)
+        #expect(throws: ChannelError.ioOnClosedChannel) { try channel.throwIfErrorCaught() }
+        _ = try? channel.finish(acceptAlreadyClosed: true)
+    }
+
+    @Test("a body in chunks is sent as HTTP/1.1, which alone has them")
+    func chunkedVersion() throws {
+        let channel = try self.bare()
+        let head = HTTPRequestHead(
+            version: .http1_0, method: .POST, uri: "http://a.test/", headers: ["transfer-encoding": "chunked"])
+        try channel.writeInbound(HTTPServerRequestPart.head(head))
+        let sent = try #require(try channel.readInbound(as: ByteBuffer.self))
+        #expect(String(buffer: sent).hasPrefix("POST / HTTP/1.1\r\n"))
+        _ = try? channel.finish(acceptAlreadyClosed: true)
+    }
+
     @Test("an empty piece of a body is none: as a chunk it would end the request")
     func emptyPiece() throws {
         let channel = try self.bare()

@@ -25,7 +25,8 @@ struct HTTPHandshakeTests {
         "Proxy-Authorization gives name and password, or tells applications apart as it is",
         arguments: [
             ("Basic YWxpY2U6c2VjOnJldA==", "alice", "sec:ret"), ("basic  YWxpY2U=", "alice", nil),
-            ("Bearer abc", "Bearer abc", nil), ("Basic !!!", "Basic !!!", nil),
+            ("Bearer abc", "Bearer abc", nil), ("Bearer YWxpY2U=", "Bearer YWxpY2U=", nil),
+            ("Basic !!!", "Basic !!!", nil),
         ] as [(String, String, String?)])
     func authorization(value: String, username: String, password: String?) {
         let result = Transcript(bytes("CONNECT a.test:80 HTTP/1.1\r\nPROXY-authorization: \t\(value) \r\n\r\n"))

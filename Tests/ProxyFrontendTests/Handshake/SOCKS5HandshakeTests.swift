@@ -19,6 +19,7 @@ struct SOCKS5HandshakeTests {
     func brackets() {
         for (sent, host) in [
             ("[2001:db8::1]", "2001:db8::1"), ("2001:DB8:0::1", "2001:db8::1"), ("[a]", "[a]"), ("[::1x", "[::1x"),
+            ("x::1]", "x::1]"),
             ("::ffff:192.0.2.7", "192.0.2.7"), ("192.0.2.7", "192.0.2.7"),
         ] {
             let result = Transcript(SOCKS5Bytes.greeting + SOCKS5Bytes.name(bytes(sent)))

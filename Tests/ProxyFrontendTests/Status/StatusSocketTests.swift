@@ -253,6 +253,26 @@ struct StatusSocketTests {
         _ = try? channel.finish(acceptAlreadyClosed: true)
     }
 
+    @Test("whoever asks one thing closes once it is answered; whoever goes on does not", arguments: [true, false])
+    func closesOnceAnswered(staysOpen: Bool) throws {
+        let (channel, answer) = try self.asking(staysOpen: staysOpen)
+        try channel.writeInbound(ByteBuffer(string: "answer\n"))
+        #expect(try answer.wait() == "answer")
+        #expect(channel.isActive == staysOpen)
+        _ = try? channel.finish(acceptAlreadyClosed: true)
+    }
+
+    @Test("what came behind an answer goes nowhere once the connection is closed")
+    func closedBehindAnswer() throws {
+        let (channel, answer) = try self.asking(staysOpen: true)
+        try channel.writeInbound(ByteBuffer(string: "answer\nmore"))
+        #expect(try answer.wait() == "answer")
+        channel.close(promise: nil)
+        channel.embeddedEventLoop.run()
+        #expect(try channel.readInbound(as: ByteBuffer.self) == nil)
+        _ = try? channel.finish(acceptAlreadyClosed: true)
+    }
+
     @Test("an answer that does not end is taken up to its limit")
     func endlessAnswer() throws {
         let (channel, answer) = try self.asking(staysOpen: false)
