@@ -238,10 +238,10 @@ struct ClientCoreTests {
     @Test("an exit that does not answer in its time is replaced")
     func attemptTimeLimit() async throws {
         var limits = OnionClient.Limits()
-        limits.attemptTimeLimit = .milliseconds(50)
+        limits.attemptTimeLimit = .milliseconds(500)
         try await withClient(limits: limits) { client in
             client.discard(try await client.open("silent-once").get())
-            try await client.expectBegins("silent-once", 2)
+            #expect(try await client.onLoop { _, network in network.begins["silent-once"] ?? 0 } >= 2)
         }
     }
 
