@@ -210,7 +210,8 @@ package final class Link {
 
     /// Move what waits into the connection, quiet circuits first, as long as it takes more.
     private func drain() {
-        // The connection may tell of its writability from within a write: whoever writes sees afterwards whether there is room.
+        // The connection may tell of its writability from within a write: whoever writes sees afterwards whether there is
+        // room.
         guard !self.isWriting, let context else { return }
         if case .closed = self.state { return }
         var drained: [CircuitID] = []

@@ -115,8 +115,8 @@ private final class Play: Sendable {
         var readyCount = 0
         var readyCountWhenAsked: [UInt64: Int] = [:]
         var registered: [SignedDescriptor] = []
-        /// Revision and this router's number in the list that follows a revision, 0 if it is not listed; without one the directory ends the
-        /// connection once, where lists are given at all.
+        /// Revision and this router's number in the list that follows a revision, 0 if it is not listed; without one the
+        /// directory ends the connection once, where lists are given at all.
         var answers: [UInt64: (revision: UInt64, sequence: UInt64)] = [:]
         /// Whether a wait ends at once; others do not end.
         var sleep: @Sendable (inout State) -> Bool = { _ in false }
