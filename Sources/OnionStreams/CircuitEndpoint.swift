@@ -194,7 +194,6 @@ package final class CircuitEndpoint {
 
     /// End every stream: the circuit is gone.
     package func destroy(_ reason: EndReason) {
-        guard !self.isDestroyed else { return }
         self.isDestroyed = true
         let streams = self.streams.sorted { $0.key < $1.key }.map(\.value)
         self.streams = [:]
@@ -275,7 +274,7 @@ package final class CircuitEndpoint {
     package func roomAvailable() { self.pump() }
 
     private func schedulePump() {
-        guard !self.isPumpScheduled, !self.isDestroyed else { return }
+        guard !self.isPumpScheduled else { return }
         self.isPumpScheduled = true
         let bound = NIOLoopBound(self, eventLoop: self.eventLoop)
         self.eventLoop.execute { bound.value.pump() }
@@ -316,8 +315,7 @@ package final class CircuitEndpoint {
     ///
     /// - Returns: whether the cell holds more than flow control, so that the window counts it.
     private func pack(into payload: inout MutableRawSpan, streamsToo: Bool) -> Bool {
-        var writer = RelayMessageWriter(
-            leavesUnguessableTail: streamsToo && self.congestion.nextCellCompletesIncrement)
+        var writer = RelayMessageWriter(leavesUnguessableTail: self.congestion.nextCellCompletesIncrement)
         while let message = self.urgent.first, message.data.readableBytes <= writer.room {
             writer.append(
                 message.command, streamID: message.streamID, data: message.data.readableBytesSpan, into: &payload)

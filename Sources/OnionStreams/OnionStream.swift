@@ -45,7 +45,7 @@ package final class OnionStream {
 
     /// Begin, Resolve, Connected or Resolved: goes before any data.
     private var opening: (command: RelayCommand, data: ByteBuffer)?
-    private var outbox = ByteBuffer()
+    private(set) var outbox = ByteBuffer()
     /// The End that follows what is in the outbox.
     private var farewell: EndReason?
     private var isQueued = false
@@ -376,7 +376,6 @@ package final class OnionStream {
     /// The cell that the stream packed something into is on its way.
     func cellSent() {
         self.account()
-        guard !self.isOver else { return }
         if self.lifecycle.isClosed, self.farewell == nil { return self.over(.finished, tellSink: true) }
         guard self.isOutboxEmptied else { return }
         self.isOutboxEmptied = false

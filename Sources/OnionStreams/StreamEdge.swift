@@ -21,7 +21,6 @@ package final class StreamEdge: ChannelInboundHandler {
     /// What the stream brought in this turn.
     private var incoming = ByteBuffer()
     private var isFlushScheduled = false
-    private var isReadWanted = false
     private var isReadPending = false
     private var outputState = OutputState.open
     private var isStreamOver = false
@@ -116,7 +115,6 @@ package final class StreamEdge: ChannelInboundHandler {
 
     package func channelReadComplete(context: ChannelHandlerContext) {
         self.isReadPending = false
-        self.isReadWanted = false
         if self.stream.hasRoom { self.read() }
     }
 
@@ -247,8 +245,6 @@ extension StreamEdge: StreamSink {
     }
 
     package func streamHasRoom() {
-        guard !self.isReadWanted else { return }
-        self.isReadWanted = true
         guard let context else { return }
         // Not from within the packing of a cell: the read may bring the next bytes at once.
         let bound = NIOLoopBound(self, eventLoop: context.eventLoop)

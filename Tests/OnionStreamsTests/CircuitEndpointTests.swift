@@ -69,10 +69,10 @@ struct CircuitEndpointTests {
         #expect(client.receivedCount == 100 && client.finishedCount == 1 && client.endings == [.finished])
     }
 
-    @Test("at most eight openings go into a cell, in order")
-    func openingsPerCell() throws {
+    @Test("at most eight openings go into a cell, in order", arguments: [RelayCommand.begin, .resolve])
+    func openingsPerCell(command: RelayCommand) throws {
         let circuit = try TestCircuit()
-        let streams = (0..<20).compactMap { _ in circuit.clientEndpoint.open(.begin, data: TestCircuit.begin) }
+        let streams = (0..<20).compactMap { _ in circuit.clientEndpoint.open(command, data: TestCircuit.begin) }
         circuit.loop.run()
         let cells = try circuit.client.outgoing.map { try messages(in: $0.payload) }
         #expect(cells.map(\.count) == [8, 8, 4])
@@ -218,6 +218,9 @@ struct CircuitEndpointTests {
         circuit.loop.run()
         #expect(exit.endings == [.unspecified])
         #expect(circuit.exitEndpoint.streamCount == 0 && circuit.exit.cellCount == cellCount)
+        circuit.forgeForward([(.begin, StreamID(rawValue: 99), Array(buffer: TestCircuit.begin))])
+        circuit.exitEndpoint.destroy(.reset)
+        #expect(exit.endings == [.unspecified] && circuit.exit.opened.count == 1)
         circuit.clientEndpoint.destroy(.reset)
         #expect(client.endings == [.reset])
         // Neither may be used any more.
@@ -274,6 +277,33 @@ struct CircuitEndpointTests {
         }
         #expect(client.endings == [.finished] && exit.endings == [.finished])
         #expect(!circuit.client.wasCalledWithinCell && !circuit.exit.wasCalledWithinCell)
+    }
+
+    @Test("a stream that is over and holds nothing is let go of while its circuit lives")
+    func streamIsLetGo() throws {
+        let circuit = try TestCircuit()
+        weak var stream: OnionStream?
+        do {
+            let (client, exit) = try #require(circuit.openStream(clientSends: 9000))
+            stream = client.stream
+            client.write(atMost: 9000)
+            exit.write(atMost: 1)
+            circuit.settle()
+            #expect(client.endings == [.finished])
+        }
+        #expect(stream == nil)
+    }
+
+    @Test("the owner hears of bytes once a turn, when enough have been gained and lost")
+    func report() throws {
+        let circuit = try TestCircuit()
+        let stream = try #require(circuit.openStream()?.client.stream)
+        circuit.client.backlogLimit = 0
+        for (byteCounts, reportCount) in [([65_535], 0), ([1], 1), ([1, 1], 2)] {
+            for count in byteCounts { stream.send(Pattern.buffer(from: 0, count: count)) }
+            circuit.loop.run()
+            #expect(circuit.client.reportCount == reportCount)
+        }
     }
 
     @Test("neither endpoint nor streams outlive their circuit")

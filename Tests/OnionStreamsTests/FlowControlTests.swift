@@ -244,6 +244,93 @@ struct FlowControlTests {
         #expect(circuit.exit.failures.isEmpty)
     }
 
+    @Test("a socket is read while the stream may send and has room, and no longer")
+    func room() throws {
+        let circuit = try TestCircuit()
+        let stream = try #require(circuit.openStream()?.client.stream)
+        circuit.forgeBackward([(.xOff, stream.id, [])])
+        #expect(!stream.hasRoom)
+        circuit.forgeBackward([(.xOn, stream.id, [0, 0, 0, 1])])
+        circuit.client.backlogLimit = 0
+        stream.send(Pattern.buffer(from: 0, count: StreamLimits.outboxByteCount - 1))
+        #expect(stream.hasRoom)
+        stream.send(Pattern.buffer(from: 0, count: 1))
+        #expect(!stream.hasRoom)
+        circuit.client.backlogLimit = .max
+        circuit.settle()
+        #expect(stream.hasRoom)
+        stream.finish()
+        #expect(!stream.hasRoom)
+    }
+
+    @Test("a socket hears of room once when its bytes have left, and when the far end goes on")
+    func roomIsTold() throws {
+        let circuit = try TestCircuit()
+        let (client, _) = try #require(circuit.openStream(clientSends: 10_000))
+        let id = try #require(client.stream?.id)
+        let count = client.roomCount
+        client.stream?.send(Pattern.buffer(from: 0, count: 10_000))
+        circuit.settle()
+        #expect(client.roomCount == count + 1)
+        circuit.forgeBackward([(.xOff, id, [])])
+        circuit.forgeBackward([(.xOn, id, [0, 0, 0, 1])])
+        #expect(client.roomCount == count + 2)
+    }
+
+    @Test("an outbox that is never empty does not keep what has left it")
+    func outboxMemory() throws {
+        let circuit = try TestCircuit()
+        let (client, exit) = try #require(circuit.openStream())
+        let stream = try #require(client.stream)
+        circuit.client.backlogLimit = 8
+        stream.send(ByteBuffer(repeating: 7, count: 100_000))
+        for _ in 0..<200 {
+            stream.send(ByteBuffer(repeating: 7, count: 8000))
+            circuit.loop.run()
+            for _ in 0..<4 { circuit.deliver(from: circuit.client) }
+            while circuit.deliver(from: circuit.exit) {}
+            exit.drain(atMost: .max)
+        }
+        #expect(exit.receivedCount > 1_000_000 && stream.outbox.readableBytes > 0)
+        #expect(stream.outbox.capacity < 400_000)
+    }
+
+    @Test("XOff for a side that has finished and sent all of it is dropped")
+    func xOffAfterFinish() throws {
+        let circuit = try TestCircuit()
+        let (client, _) = try #require(circuit.openStream())
+        let id = try #require(client.stream?.id)
+        client.write(atMost: 1)
+        circuit.settle()
+        for _ in 0..<2 { circuit.forgeBackward([(.xOff, id, [])]) }
+        #expect(circuit.client.failures.isEmpty && circuit.clientEndpoint.streamCount == 1)
+    }
+
+    @Test("a stream that is over says no XOn when its socket takes the last bytes")
+    func drainedWhenOver() throws {
+        let circuit = try TestCircuit(high: 10_000, low: 1000)
+        let (client, exit) = try #require(circuit.openStream(exitSends: 20_000))
+        exit.write(atMost: 20_000)
+        circuit.settle()
+        client.stream?.end(.reset)
+        circuit.advance(by: StreamGate.minimumDistance)
+        client.drain(atMost: .max)
+        circuit.loop.run()
+        #expect(try circuit.client.outgoing.flatMap { try messages(in: $0.payload).map(\.command) } == [.end])
+    }
+
+    @Test("bytes that came before there was a socket are given up when the stream is reset")
+    func heldAndReset() throws {
+        let circuit = try TestCircuit()
+        let stream = try #require(circuit.clientEndpoint.open(.begin, data: TestCircuit.begin))
+        stream.send(Pattern.buffer(from: 0, count: 5000))
+        circuit.settle()
+        #expect(circuit.exitEndpoint.queuedByteCount == 5000)
+        stream.end(.reset)
+        circuit.settle()
+        #expect(circuit.exitEndpoint.queuedByteCount == 0)
+    }
+
     @Test("a stream that ends at the moment when its XOn is due says none")
     func endAsXOnIsDue() throws {
         let circuit = try TestCircuit(high: 10_000, low: 1000)
@@ -310,6 +397,7 @@ struct FlowControlTests {
         circuit.settle()
         #expect(circuit.exitEndpoint.queuedByteCount == 9000)
         exit.stream?.end(.reset)
+        #expect(circuit.exitEndpoint.queuedByteCount == 9000)
         exit.stream?.socketClosed()
         #expect(circuit.exitEndpoint.queuedByteCount == 0)
     }

@@ -87,6 +87,61 @@ struct OnionStreamTests {
         #expect(exit.receivedCount == 0 && circuit.exit.failures.isEmpty)
     }
 
+    @Test("Data after the sender's reset destroys the circuit, though the stream is gone")
+    func dataAfterReset() throws {
+        let circuit = try TestCircuit()
+        let (client, _) = try #require(circuit.openStream())
+        let id = try #require(client.stream?.id)
+        circuit.forgeBackward([(.end, id, [EndReason.reset.rawValue])])
+        #expect(circuit.client.failures.isEmpty)
+        circuit.forgeBackward([(.data, id, [1])])
+        #expect(circuit.client.failures == [.messageAfterEnd(.data)])
+    }
+
+    @Test("Data for a look-up destroys the circuit")
+    func dataForLookup() throws {
+        let circuit = try TestCircuit()
+        var query = ByteBuffer()
+        Resolve.addresses(of: "example.org").write(to: &query)
+        let id = StreamID(rawValue: 1)
+        circuit.forgeForward([(.resolve, id, Array(buffer: query)), (.data, id, [1])])
+        #expect(circuit.exit.failures == [.messageNotAllowed(.data)])
+    }
+
+    @Test("an answer for a look-up that was given up before is not sent")
+    func lateAnswer() throws {
+        let circuit = try TestCircuit()
+        var query = ByteBuffer()
+        Resolve.addresses(of: "example.org").write(to: &query)
+        let stream = try #require(circuit.clientEndpoint.open(.resolve, data: query))
+        circuit.settle()
+        stream.end(.unspecified)
+        circuit.settle()
+        let count = circuit.exit.cellCount
+        circuit.exit.opened.first?.stream.resolved(.failed(.noSuchName))
+        circuit.settle()
+        #expect(circuit.exit.cellCount == count)
+    }
+
+    @Test("of two ends the first holds, and of two finishes")
+    func twice() throws {
+        let circuit = try TestCircuit()
+        let (client, exit) = try #require(circuit.openStream())
+        for _ in 0..<2 { client.stream?.finish() }
+        circuit.settle()
+        #expect(exit.finishedCount == 1)
+        for reason in [EndReason.reset, .timedOut] { exit.stream?.end(reason) }
+        circuit.settle()
+        #expect(client.endings == [.reset])
+    }
+
+    @Test("a socket for which nothing has come is given nothing")
+    func nothingHeld() throws {
+        let circuit = try TestCircuit()
+        let (client, exit) = try #require(circuit.openStream())
+        #expect(client.deliveryCount == 0 && exit.deliveryCount == 0)
+    }
+
     @Test("an empty read of a socket makes no cell")
     func sendNothing() throws {
         let circuit = try TestCircuit()

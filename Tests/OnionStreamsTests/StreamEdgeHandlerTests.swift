@@ -49,10 +49,7 @@ struct StreamEdgeHandlerTests {
     func closedBehindWrites() throws {
         let circuit = try TestCircuit()
         let stream = try #require(circuit.clientEndpoint.open(.begin, data: TestCircuit.begin))
-        let channel = EmbeddedChannel(loop: circuit.loop)
-        let writes = HeldWrites()
-        try channel.pipeline.syncOperations.addHandlers([writes, StreamEdge(stream: stream)])
-        try channel.connect(to: SocketAddress(ipAddress: "127.0.0.1", port: 1)).wait()
+        let (channel, socket) = try self.makeChannel(circuit, stream)
         circuit.settle()
         let exit = try self.connect(circuit, sending: 100)
         circuit.forgeBackward([(.xOff, stream.id, [])])
@@ -61,15 +58,83 @@ struct StreamEdgeHandlerTests {
         exit.write(atMost: 100)
         circuit.settle()
         // The 100 bytes, and what is to close the socket behind them.
-        #expect(channel.isActive && writes.held.count == 2)
+        #expect(channel.isActive && socket.held.count == 2)
         circuit.forgeBackward([(.xOn, stream.id, [0, 0, 0, 1])])
         circuit.settle()
         #expect(exit.receivedCount == 3000 && exit.isIntact && exit.endings == [.finished])
-        #expect(channel.isActive && writes.held.count == 2)
-        writes.release()
+        #expect(channel.isActive && socket.held.count == 2)
+        socket.release()
         #expect(!channel.isActive)
         circuit.settle()
         _ = try channel.finish(acceptAlreadyClosed: true)
+    }
+
+    @Test("a socket whose stream was over before is closed behind what it has still to take")
+    func attachedLate() throws {
+        let circuit = try TestCircuit()
+        let stream = try #require(circuit.clientEndpoint.open(.begin, data: TestCircuit.begin))
+        stream.finish()
+        circuit.settle()
+        try self.connect(circuit, sending: 100).write(atMost: 100)
+        circuit.settle()
+        #expect(circuit.clientEndpoint.streamCount == 0)
+        let (channel, socket) = try self.makeChannel(circuit, stream)
+        circuit.loop.run()
+        #expect(channel.isActive && socket.held.count == 2)
+        socket.release()
+        #expect(!channel.isActive)
+        _ = try channel.finish(acceptAlreadyClosed: true)
+    }
+
+    @Test("a Finished without bytes before it writes none")
+    func emptyFinish() throws {
+        let circuit = try TestCircuit()
+        let stream = try #require(circuit.clientEndpoint.open(.begin, data: TestCircuit.begin))
+        let (channel, socket) = try self.makeChannel(circuit, stream)
+        circuit.settle()
+        try self.connect(circuit).write(atMost: 1)
+        circuit.settle()
+        #expect(channel.isActive && socket.held.isEmpty && socket.closedOutputCount == 1)
+        _ = try channel.finish()
+    }
+
+    @Test("a socket is read again while there is room, one read at a time")
+    func reads() throws {
+        let circuit = try TestCircuit()
+        let stream = try #require(circuit.clientEndpoint.open(.begin, data: TestCircuit.begin))
+        let (channel, socket) = try self.makeChannel(circuit, stream)
+        circuit.settle()
+        _ = try self.connect(circuit)
+        #expect(socket.readCount == 1)
+        circuit.client.backlogLimit = 0
+        try channel.writeInbound(Pattern.buffer(from: 0, count: 100))
+        #expect(socket.readCount == 2)
+        // The outbox is emptied, but a read is under way.
+        circuit.client.backlogLimit = .max
+        circuit.settle()
+        #expect(socket.readCount == 2)
+        circuit.client.backlogLimit = 0
+        try channel.writeInbound(Pattern.buffer(from: 100, count: StreamLimits.outboxByteCount))
+        #expect(socket.readCount == 2)
+        circuit.client.backlogLimit = .max
+        circuit.settle()
+        #expect(socket.readCount == 3)
+        _ = try channel.finish()
+    }
+
+    @Test("a channel for a stream is read by need, one piece at a time, and may be half-closed")
+    func options() throws {
+        let channel = EmbeddedChannel()
+        try StreamEdge.configure(channel)
+        func value<Option: ChannelOption>(_: Option.Type) -> Option.Value? {
+            channel.options.first { $0.option is Option }?.value as? Option.Value
+        }
+        #expect(value(ChannelOptions.Types.AutoReadOption.self) == false)
+        #expect(value(ChannelOptions.Types.AllowRemoteHalfClosureOption.self) == true)
+        #expect(value(ChannelOptions.Types.MaxMessagesPerReadOption.self) == 1)
+        let allocator = value(ChannelOptions.Types.RecvAllocatorOption.self) as? AdaptiveRecvByteBufferAllocator
+        #expect(allocator?.maximum == StreamEdge.readByteCount)
+        _ = try channel.finish()
     }
 
     @Test("bytes for a socket that is not there count as taken")
@@ -86,6 +151,15 @@ struct StreamEdgeHandlerTests {
         #expect(circuit.clientEndpoint.queuedByteCount == 0 && circuit.client.failures.isEmpty)
     }
 
+    /// Give the stream an edge on a channel that is active.
+    private func makeChannel(_ circuit: TestCircuit, _ stream: OnionStream) throws -> (EmbeddedChannel, HeldSocket) {
+        let channel = EmbeddedChannel(loop: circuit.loop)
+        let socket = HeldSocket()
+        try channel.pipeline.syncOperations.addHandlers([socket, StreamEdge(stream: stream)])
+        try channel.connect(to: SocketAddress(ipAddress: "127.0.0.1", port: 1)).wait()
+        return (channel, socket)
+    }
+
     /// Let the exit connect the stream that came last.
     private func connect(_ circuit: TestCircuit, sending byteCount: Int = 0) throws -> TestSocket {
         let opened = try #require(circuit.exit.opened.last?.stream)
@@ -97,11 +171,22 @@ struct StreamEdgeHandlerTests {
     }
 }
 
-/// A socket that takes no bytes until it is told to.
-private final class HeldWrites: ChannelOutboundHandler {
+/// A socket that takes no bytes until it is told to, and gives what the test says.
+private final class HeldSocket: ChannelOutboundHandler {
     typealias OutboundIn = ByteBuffer
 
     private(set) var held: [EventLoopPromise<Void>] = []
+    private(set) var readCount = 0
+
+    private(set) var closedOutputCount = 0
+
+    func read(context: ChannelHandlerContext) { self.readCount += 1 }
+
+    func close(context: ChannelHandlerContext, mode: CloseMode, promise: EventLoopPromise<Void>?) {
+        guard case .output = mode else { return context.close(mode: mode, promise: promise) }
+        self.closedOutputCount += 1
+        promise?.succeed()
+    }
 
     func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
         if let promise { self.held.append(promise) }

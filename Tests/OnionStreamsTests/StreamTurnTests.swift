@@ -38,6 +38,20 @@ struct StreamTurnTests {
         #expect(try self.runs(of: circuit.exit.outgoing).prefix(4) == [32, 32, 32, 32])
     }
 
+    @Test("streams begin in the order in which they were opened, however short their turns")
+    func openings() throws {
+        let circuit = try TestCircuit(window: 64, maximumWindow: 64)
+        let socket = try #require(circuit.openStream(clientSends: 200_000)).client
+        socket.write(atMost: 100_000)
+        circuit.loop.run()
+        circuit.advance(by: .seconds(1))
+        circuit.settle()
+        #expect(circuit.clientEndpoint.smoothedRTT == .seconds(1))
+        let streams = (0..<40).compactMap { _ in circuit.clientEndpoint.open(.begin, data: TestCircuit.begin) }
+        circuit.settle()
+        #expect(circuit.exit.opened.dropFirst().map(\.stream.id) == streams.map(\.id))
+    }
+
     @Test("on a long path a round of all streams takes no more than half of a round trip")
     func long() throws {
         let circuit = try TestCircuit(window: 64, maximumWindow: 64)

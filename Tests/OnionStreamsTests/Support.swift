@@ -49,6 +49,7 @@ final class TestSocket: StreamSink {
     private(set) var finishedCount = 0
     private(set) var endings: [EndReason] = []
     private(set) var roomCount = 0
+    private(set) var deliveryCount = 0
     /// Takes bytes from the stream only when told to.
     var isSlow = false
     var onFinished: () -> Void = {}
@@ -89,6 +90,7 @@ final class TestSocket: StreamSink {
 
     func streamReceived(_ data: RawSpan) {
         if !Pattern.matches(data, at: self.receivedCount) || self.finishedCount > 0 { self.isIntact = false }
+        self.deliveryCount += 1
         self.receivedCount += data.byteCount
         self.undrained += data.byteCount
         self.largestUndrained = max(self.largestUndrained, self.undrained)
@@ -134,6 +136,7 @@ final class TestEnd: CircuitEndpointOwner {
     private(set) var opened: [(stream: OnionStream, command: RelayCommand, data: ByteBuffer)] = []
     private(set) var closed: [StreamID] = []
     private(set) var truncated: [DestroyReason] = []
+    private(set) var reportCount = 0
     var onOpened: (OnionStream) throws(CircuitError) -> Void = { (_) throws(CircuitError) in }
     /// Called when a cell has been taken, before the endpoint knows.
     var onSent: () -> Void = {}
@@ -169,6 +172,7 @@ final class TestEnd: CircuitEndpointOwner {
         self.failures.append(error)
         endpoint.destroy(.unspecified)
     }
+    func endpointBytesChanged(_ endpoint: CircuitEndpoint) { self.reportCount += 1 }
     func endpoint(_ endpoint: CircuitEndpoint, closed stream: OnionStream) {
         if self.isMakingCell { self.wasCalledWithinCell = true }
         self.closed.append(stream.id)
