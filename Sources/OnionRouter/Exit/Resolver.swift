@@ -75,8 +75,13 @@ package final class Resolver: NameService {
     /// Allow so many look-ups at once from now on; those that are under way go on.
     package func update(pendingLimit: Int) { self.worker.update(pendingLimit: pendingLimit) }
 
-    /// End every look-up and the thread.
+    /// End every look-up and the thread, soon.
     package func stop() { self.worker.stop() }
+
+    /// End every look-up and the thread, and wait until that is done: then no event loop hears of a look-up any more.
+    package func end() async {
+        await withCheckedContinuation { continuation in self.worker.stop { continuation.resume() } }
+    }
 }
 
 /// One question on its way; c-ares holds it retained until its call-back.
@@ -114,6 +119,9 @@ private final class ResolverThread: Sendable {
     private struct Inbox {
         var queries = Deque<Query.Kind>()
         var isStopped = false
+        var isOver = false
+        /// Who is told when the thread has ended.
+        var waiting: [@Sendable () -> Void] = []
         var pendingLimit = Resolver.pendingLimit
     }
 
@@ -166,8 +174,13 @@ private final class ResolverThread: Sendable {
 
     func update(pendingLimit: Int) { self.inbox.withLockedValue { $0.pendingLimit = pendingLimit } }
 
-    func stop() {
-        self.inbox.withLockedValue { $0.isStopped = true }
+    func stop(then: @escaping @Sendable () -> Void = {}) {
+        let isOver = self.inbox.withLockedValue { inbox in
+            inbox.isStopped = true
+            if !inbox.isOver { inbox.waiting.append(then) }
+            return inbox.isOver
+        }
+        if isOver { return then() }
         self.wake()
     }
 
@@ -188,6 +201,12 @@ private final class ResolverThread: Sendable {
         }
         // Ends every question that is under way with ARES_EDESTRUCTION.
         channel.destroy()
+        let waiting = self.inbox.withLockedValue { inbox in
+            inbox.isOver = true
+            defer { inbox.waiting = [] }
+            return inbox.waiting
+        }
+        for tell in waiting { tell() }
     }
 }
 

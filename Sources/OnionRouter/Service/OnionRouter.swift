@@ -111,6 +111,7 @@ package final class OnionRouter: Service, Sendable {
         shared.stopAccepting()
         try? await listener.close()
         for loop in shared.loops { loop.run { $0.stop() } }
+        await resolver.end()
         try await threads.shutdownGracefully()
         if case .failure(let error) = result, !(error is CancellationError) { throw error }
     }

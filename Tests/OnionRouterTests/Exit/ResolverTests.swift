@@ -1,3 +1,4 @@
+import NIOConcurrencyHelpers
 import NIOCore
 import OnionAddress
 import Testing
@@ -116,6 +117,23 @@ struct ResolverTests {
             await #expect(throws: Resolver.Failure.stopped) {
                 try await resolver.addresses(of: "four.test", on: loop).get()
             }
+        }
+    }
+
+    @Test("has told of every look-up when it has ended, and ends twice")
+    func end() async throws {
+        try await withResolver(tryMilliseconds: 10_000) { resolver, loop in
+            let toldCount = NIOLockedValueBox(0)
+            for number in 0..<100 {
+                resolver.addresses(of: "silent\(number).test", on: loop).whenFailure { _ in
+                    toldCount.withLockedValue { $0 += 1 }
+                }
+            }
+            await resolver.end()
+            // Behind what was told.
+            try await loop.submit {}.get()
+            #expect(toldCount.withLockedValue { $0 } == 100)
+            await resolver.end()
         }
     }
 }

@@ -122,7 +122,7 @@ func withResolver(
     let (server, endpoint) = try await TestNameServer.start(on: group)
     let resolver = try NameResolver(servers: [endpoint], tryMilliseconds: tryMilliseconds)
     try await body(resolver, group.any())
-    resolver.stop()
+    await resolver.end()
     try await server.close()
     try await group.shutdownGracefully()
 }
