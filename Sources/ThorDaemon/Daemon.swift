@@ -18,7 +18,7 @@ package enum Daemon {
     /// Run a command's body; show what it throws to the operator, and end with the sysexits code.
     ///
     /// An ``OperatorFacing`` error becomes `NAME: what is wrong. What to do.` on standard error. ArgumentParser's
-    /// `CleanExit` passes through; anything else is shown as it describes itself, with code 70.
+    /// own errors pass through; anything else is shown as it describes itself, with code 70.
     ///
     /// - Parameter forbidsCoreDumps: false for a program whose limits others inherit, and that holds no keys.
     package static func run(
@@ -31,7 +31,7 @@ package enum Daemon {
             try await body()
         } catch let error as any OperatorFacing {
             throw Self.report(name, error.operatorError)
-        } catch let error as CleanExit {
+        } catch let error where error is ExitCode || error is CleanExit {
             throw error
         } catch {
             throw Self.report(name, OperatorError("\(error)", advice: "", status: .software))

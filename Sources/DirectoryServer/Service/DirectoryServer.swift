@@ -153,7 +153,9 @@ package struct DirectoryServer: Service, CustomStringConvertible {
 
     // MARK: Tasks
 
-    private func listen() async throws -> NIOAsyncChannel<Connection, Never> {
+    /// Listen for channels, each of which becomes a ``Connection`` only when somebody is there to serve it: one that is dropped,
+    /// as when the server ends while it is accepted, would end the process. Until then nothing is read.
+    private func listen() async throws -> NIOAsyncChannel<any Channel, Never> {
         let tls = try LinkTLS(
             credentials: try LinkCredentials(linkKey: self.configuration.linkKey), protocol: .directory)
         let answers = AnswerBudget(
@@ -163,12 +165,13 @@ package struct DirectoryServer: Service, CustomStringConvertible {
                 .serverChannelOption(.backlog, value: 256)
                 .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
                 .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
+                .childChannelOption(.autoRead, value: false)
                 .bind(host: self.configuration.host, port: Int(self.configuration.port)) { channel in
                     channel.eventLoop.makeCompletedFuture {
                         let pipeline = channel.pipeline.syncOperations
                         let peer = try tls.addServerHandlers(to: pipeline)
                         try pipeline.addHandler(DirectoryFrameHandler(peer: peer, answers: answers))
-                        return try Connection(wrappingChannelSynchronously: channel)
+                        return channel
                     }
                 }
         } catch {
@@ -178,15 +181,29 @@ package struct DirectoryServer: Service, CustomStringConvertible {
         }
     }
 
-    private func accept(_ listener: NIOAsyncChannel<Connection, Never>, core: DirectoryCore) async throws {
-        try await listener.executeThenClose { connections in
+    private func accept(_ listener: NIOAsyncChannel<any Channel, Never>, core: DirectoryCore) async throws {
+        try await listener.executeThenClose { channels in
             try await withThrowingDiscardingTaskGroup { group in
-                for try await connection in connections {
-                    group.addTask { await self.serve(connection, core: core) }
+                for try await channel in channels {
+                    group.addTask {
+                        guard let connection = try? await Self.begin(channel) else {
+                            return channel.close(promise: nil)
+                        }
+                        await self.serve(connection, core: core)
+                    }
                 }
                 group.cancelAll()
             }
         }
+    }
+
+    private static func begin(_ channel: any Channel) async throws -> Connection {
+        try await channel.eventLoop.submit {
+            try channel.syncOptions?.setOption(.autoRead, value: true)
+            // Nothing may fail from here on, and of a channel that is open nothing does.
+            guard channel.isActive else { throw ChannelError.ioOnClosedChannel }
+            return try Connection(wrappingChannelSynchronously: channel)
+        }.get()
     }
 
     /// Serve one connection to its end.
