@@ -22,7 +22,7 @@ import threading, time
 MODULES = """OnionAddress OnionCells OnionCrypto OnionDirectory OnionCircuits OnionLink OnionStreams DirectoryClient
     DirectoryServer OnionRouter OnionClient ProxyFrontend ThorDaemon""".split()
 KINDS = ["guard", "if", "operand", "limit", "min", "max", "call"]
-COPIED = ["Package.swift", "Package.resolved", "Sources", "Tests", "Docs", "examples", "systemd"]
+COPIED = ["Makefile", "Package.swift", "Package.resolved", "Sources", "Tests", "Docs", "examples", "systemd"]
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = ["swift", "build", "--build-tests", "--explicit-target-dependency-import-check", "error"]
 SWITCHES = """import Glibc
