@@ -296,8 +296,10 @@ private final class World: Sendable {
         var configuration = OnionClient.Configuration(
             directoryHost: "127.0.0.1", directoryPort: 1, directoryKey: self.directoryKey.publicKey,
             stateDirectory: state.path)
-        // No circuit will ever be complete.
+        // No circuit will ever be complete, and none fails by a clock that is not the test's.
         configuration.limits.directFallbackAfter = directFallbackAfter
+        configuration.limits.guardLinkTimeLimit = .hours(1)
+        configuration.limits.slowBuildAfter = .hours(1)
         self.configuration = configuration
         self.core = NIOLoopBoundBox.makeBoxSendingValue(
             ClientCore(
@@ -328,9 +330,11 @@ private final class World: Sendable {
             return ConsensusRouter(
                 descriptor: try descriptor.signed(by: identity), flags: [.guard, .exit], weight: 1)
         }
+        var parameters = NetworkParameters.testNetwork
+        try parameters.set(.circuitBuildTimeout, to: 600_000)
         return try Consensus.make(
             revision: 1, validAfter: now - 60, freshUntil: now + 3540, validUntil: now + 10_000,
-            parameters: .testNetwork, routers: routers, signedBy: self.directoryKey)
+            parameters: parameters, routers: routers, signedBy: self.directoryKey)
     }
 
     /// One that asks over TCP.

@@ -35,7 +35,8 @@ struct AcceptedConnectionTests {
             for _ in 0..<5 {
                 for channel in try await Self.connect(100, to: directory) {
                     let options = try #require(channel as? any SocketOptionProvider)
-                    try await options.setSoLinger(linger(l_onoff: 1, l_linger: 0)).get()
+                    // The server may have closed it already: there are too many of one address.
+                    try? await options.setSoLinger(linger(l_onoff: 1, l_linger: 0)).get()
                     try? await channel.close()
                 }
             }

@@ -44,11 +44,15 @@ func withCoreAlone(
     let world = try TestWorld()
     let loop = MultiThreadedEventLoopGroup.singleton.next()
     let consensus = try makeConsensus(
-        routers, now: TimeAndChance.system.unixSeconds + 60 - age, parameters: .testNetwork.setting(assignments),
+        routers, now: TimeAndChance.system.unixSeconds + 60 - age,
+        parameters: .testNetwork.setting(["circuit-build-timeout-ms=600000"] + assignments),
         key: world.directoryKey)
-    let configuration = OnionClient.Configuration(
+    var configuration = OnionClient.Configuration(
         directoryHost: "127.0.0.1", directoryPort: 1, directoryKey: world.directoryKey.publicKey,
         stateDirectory: world.stateDirectory)
+    // Nothing happens by the clock, however slow the machine is.
+    configuration.limits.guardLinkTimeLimit = .hours(1)
+    configuration.limits.slowBuildAfter = .hours(1)
     let core = NIOLoopBoundBox.makeBoxSendingValue(
         ClientCore(
             eventLoop: loop, configuration: configuration, board: ProgressBoard(),

@@ -160,14 +160,15 @@ struct StatusSocketTests {
             let running = Task { try await self.server(directory, status, newIdentity: told).run() }
             _ = try await self.ask(directory)
             let path = try StatusSocket.path(stateDirectory: directory)
-            func connect() async throws -> any Channel {
-                try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
-                    .connect(unixDomainSocketPath: path).get()
+            func connect() -> EventLoopFuture<any Channel> {
+                ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton).connect(unixDomainSocketPath: path)
             }
-            // They are there and ask nothing.
-            var silent: [any Channel] = []
-            for _ in 0..<StatusServer.connectionCount { silent.append(try await connect()) }
-            try await connect().closeFuture.get()
+            // They are there and ask nothing; all at once, for the server waits 5 s for what they ask.
+            var silent = try await EventLoopFuture.whenAllSucceed(
+                (0..<StatusServer.connectionCount).map { _ in connect() },
+                on: MultiThreadedEventLoopGroup.singleton.next()
+            ).get()
+            try await connect().get().closeFuture.get()
             #expect(silent.count { $0.isActive } == StatusServer.connectionCount)
             try await silent.removeLast().close().get()
             var answer: ProxyStatus?
