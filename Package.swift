@@ -226,7 +226,7 @@ let package = Package(
             name: "thor-chatgpt", dependencies: ["ThorChat", "ThorDaemon", argumentParser], swiftSettings: houseRules),
 
         // Tests
-        .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: houseRules),
+        .target(name: "TestSupport", dependencies: [logging], path: "Tests/TestSupport", swiftSettings: houseRules),
         .testTarget(
             name: "OnionCryptoTests", dependencies: ["COnionCipher", "CSodium", "OnionCrypto", "TestSupport"],
             resources: [.copy("Vectors")], swiftSettings: houseRules),
@@ -262,7 +262,8 @@ let package = Package(
             name: "DirectoryServerTests",
             dependencies: [
                 "OnionAddress",
-                "DirectoryClient", "DirectoryServer", "OnionCells", "OnionCrypto", "OnionDirectory", "OnionLink", grdb,
+                "DirectoryClient", "DirectoryServer", "OnionCells", "OnionCrypto", "OnionDirectory", "OnionLink",
+                "TestSupport", grdb,
                 logging,
                 nioCore, nioEmbedded, nioPosix, nioTLS,
             ],
@@ -295,7 +296,8 @@ let package = Package(
         .testTarget(
             name: "ThorDaemonTests",
             dependencies: [
-                "OnionCrypto", "ThorDaemon", lifecycle, logging, metrics, nioConcurrencyHelpers, nioCore, nioPosix,
+                "OnionCrypto", "ThorDaemon", "TestSupport", lifecycle, logging, metrics, nioConcurrencyHelpers, nioCore,
+                nioPosix,
             ],
             swiftSettings: houseRules),
         .testTarget(
@@ -312,7 +314,8 @@ let package = Package(
             dependencies: [
                 "OnionAddress",
                 "DirectoryClient", "DirectoryServer", "OnionCells", "OnionCircuits", "OnionClient", "OnionCrypto",
-                "OnionDirectory", "OnionLink", "OnionRouter", "OnionStreams", "ProxyFrontend", logging, nioCore,
+                "OnionDirectory", "OnionLink", "OnionRouter", "OnionStreams", "ProxyFrontend", "TestSupport", logging,
+                nioCore,
                 nioHTTP1, nioPosix, nioSSL, nioTLS,
             ],
             swiftSettings: houseRules),

@@ -8,6 +8,7 @@ import OnionCells
 import OnionCrypto
 import OnionDirectory
 import OnionLink
+import TestSupport
 import Testing
 
 @testable import OnionRouter
@@ -92,14 +93,14 @@ struct RouterLimitTests {
             }
         }
         // Without a floor the list is taken, and kept for the next start.
-        try await RollbackDirectory.run(directoryKey, answering: try consensus(7)) { endpoint in
-            configuration.directoryPort = endpoint.port
+        try await ScriptedDirectory.run(.init(directoryKey: directoryKey, consensus: try consensus(7))) { port in
+            configuration.directoryPort = port
             try await Self.run(configuration) { _ in (try? Data(contentsOf: file)) != nil }
         }
         #expect(kept()?.revision == 7)
         // With it, the one before is not.
-        try await RollbackDirectory.run(directoryKey, answering: try consensus(6)) { endpoint in
-            configuration.directoryPort = endpoint.port
+        try await ScriptedDirectory.run(.init(directoryKey: directoryKey, consensus: try consensus(6))) { port in
+            configuration.directoryPort = port
             try await Self.run(configuration) { lines in lines.contains { $0.contains("revision 6 is older than 7") } }
         }
         #expect(kept()?.revision == 7)
@@ -108,7 +109,11 @@ struct RouterLimitTests {
     /// Run an OR until `isDone` says so of its log lines, or for twenty seconds.
     private static func run(_ configuration: RouterConfiguration, until isDone: ([String]) -> Bool) async throws {
         let lines = NIOLockedValueBox<[String]>([])
-        var logger = Logger(label: "test") { _ in LineLog(lines: lines) }
+        var logger = Logger(label: "test") { _ in
+            EventLog(level: .info) { event in
+                lines.withLockedValue { $0.append("\(event.message) \(event.metadata ?? [:])") }
+            }
+        }
         logger.logLevel = .info
         let router = OnionRouter(configuration: configuration, logger: logger)
         let task = Task { try await router.run() }
@@ -166,23 +171,5 @@ struct RouterLimitTests {
     private static func connect(_ port: UInt16) async throws -> any Channel {
         try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton).connect(host: "::1", port: Int(port))
             .get()
-    }
-}
-
-/// Keeps log lines.
-private struct LineLog: LogHandler {
-    let lines: NIOLockedValueBox<[String]>
-    var logLevel = Logger.Level.info
-    var metadata: Logger.Metadata = [:]
-
-    init(lines: NIOLockedValueBox<[String]>) { self.lines = lines }
-
-    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
-        get { self.metadata[key] }
-        set { self.metadata[key] = newValue }
-    }
-
-    func log(event: LogEvent) {
-        self.lines.withLockedValue { $0.append("\(event.message) \(event.metadata ?? [:])") }
     }
 }

@@ -8,7 +8,7 @@ import OnionLink
 
 @testable import DirectoryServer
 
-/// A directory that answers clients with one consensus, and tickets of its choice.
+/// A directory that takes every registration, and answers with one consensus and tickets of its choice whatever one has.
 final class ScriptedDirectory: ChannelInboundHandler {
     typealias InboundIn = DirectoryEvent
     typealias OutboundOut = DirectoryMessage
@@ -68,6 +68,10 @@ final class ScriptedDirectory: ChannelInboundHandler {
         let answer: DirectoryMessage? =
             switch self.unwrapInboundIn(data) {
             case .opened: .hello(self.hello.bytes)
+            case .message(.register(let bytes)):
+                (try? SignedDescriptor(verifying: bytes)).map {
+                    .registered(sequence: $0.descriptor.sequence, revision: self.answers.consensus.revision)
+                }
             case .message(.getTicket(let commitment)): self.ticket(commitment).map { .ticket($0.bytes) }
             case .message(.getConsensus): .consensus(self.answers.consensus.bytes)
             case .message: nil

@@ -1,5 +1,6 @@
 import Logging
 import NIOConcurrencyHelpers
+import TestSupport
 import Testing
 
 @testable import ThorDaemon
@@ -18,7 +19,7 @@ struct LockedMemoryTests {
     @Test("that there is none is said, and nothing else", arguments: [("VmLck: 0 kB", 1), ("VmLck: 8 kB", 0), ("", 0)])
     func warning(status: String, count: Int) {
         let lines = NIOLockedValueBox<[String]>([])
-        LockedMemory.check(status: status, logger: Logger(label: "test") { _ in LineLog(lines: lines) })
+        LockedMemory.check(status: status, logger: Logger(label: "test") { _ in EventLog(lines: lines) })
         #expect(lines.withLockedValue { $0.filter { $0.hasPrefix("warning keys are not locked") }.count } == count)
         #expect(lines.withLockedValue { $0.count } == count)
     }

@@ -2,6 +2,7 @@ import CoreMetrics
 import Logging
 import NIOConcurrencyHelpers
 import ServiceLifecycle
+import TestSupport
 import Testing
 
 @testable import ThorDaemon
@@ -30,7 +31,7 @@ struct TotalsTests {
         let totals = Totals()
         totals.makeCounter(label: "router.circuits.created", dimensions: []).increment(by: 1234)
         let lines = NIOLockedValueBox<[String]>([])
-        var logger = Logger(label: "test") { _ in LineLog(lines: lines) }
+        var logger = Logger(label: "test") { _ in EventLog(lines: lines) }
         logger.logLevel = .info
         let report = TotalsReport(totals: totals, interval: .milliseconds(20), logger: logger)
         let task = Task { try await report.run() }
@@ -45,7 +46,7 @@ struct TotalsTests {
     @Test("a quiet daemon says so at its end, and only then") func quiet() async {
         let lines = NIOLockedValueBox<[String]>([])
         let report = TotalsReport(
-            totals: Totals(), interval: .seconds(3600), logger: Logger(label: "test") { _ in LineLog(lines: lines) })
+            totals: Totals(), interval: .seconds(3600), logger: Logger(label: "test") { _ in EventLog(lines: lines) })
         let task = Task { try await report.run() }
         task.cancel()
         _ = await task.result

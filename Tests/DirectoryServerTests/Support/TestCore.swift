@@ -7,6 +7,7 @@ import OnionAddress
 import OnionCrypto
 import OnionDirectory
 import OnionLink
+import TestSupport
 
 @testable import DirectoryServer
 
@@ -34,7 +35,7 @@ struct TestCore: Sendable {
         let clock = TestClock()
         let messages = NIOLockedValueBox<[String]>([])
         let logger = Logger(label: "test") { _ in
-            MessageLog { _, message in messages.withLockedValue { $0.append(message) } }
+            EventLog { event in messages.withLockedValue { $0.append("\(event.message)") } }
         }
         var configuration = DirectoryServer.Configuration(
             host: "127.0.0.1", port: 0, directoryKey: Ed25519PrivateKey(), linkKey: Ed25519PrivateKey(),

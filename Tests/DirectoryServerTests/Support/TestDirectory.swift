@@ -6,6 +6,7 @@ import NIOPosix
 import OnionCrypto
 import OnionDirectory
 import OnionLink
+import TestSupport
 
 @testable import DirectoryServer
 
@@ -35,7 +36,7 @@ struct TestDirectory: Sendable {
         let (ports, bound) = AsyncStream.makeStream(of: UInt16.self)
         let server = try DirectoryServer(
             configuration: configuration, group: group,
-            logger: Logger(label: "test") { _ in MessageLog(logged: logged) }
+            logger: Logger(label: "test") { _ in EventLog { logged($0.level, "\($0.message)") } }
         ) { bound.yield(UInt16($0.port ?? 0)) }
         return try await withThrowingTaskGroup(of: R?.self) { tasks in
             tasks.addTask {
@@ -137,20 +138,4 @@ private final class AnswerCollector: ChannelInboundHandler {
     }
 
     func channelInactive(context: ChannelHandlerContext) { self.answers.succeed(self.messages) }
-}
-
-/// Hands on the messages of what is logged.
-struct MessageLog: LogHandler {
-    var logLevel = Logger.Level.trace
-    var metadata: Logger.Metadata = [:]
-    let logged: @Sendable (Logger.Level, String) -> Void
-
-    init(logged: @escaping @Sendable (Logger.Level, String) -> Void) { self.logged = logged }
-
-    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
-        get { self.metadata[key] }
-        set { self.metadata[key] = newValue }
-    }
-
-    func log(event: LogEvent) { self.logged(event.level, "\(event.message)") }
 }

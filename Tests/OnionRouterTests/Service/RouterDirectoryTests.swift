@@ -7,6 +7,7 @@ import NIOPosix
 import OnionAddress
 import OnionCrypto
 import OnionDirectory
+import TestSupport
 import Testing
 
 @testable import DirectoryClient
@@ -162,7 +163,7 @@ private final class Play: Sendable {
             handshakes: HandshakeService(
                 identity: heron.identity.publicKey, onionKeys: [], limits: view.handshakeLimits, executor: { $0() }),
             connector: ExitConnector(
-                resolver: Names(), gate: ExitGate(policy: .standard, ownAddresses: []), directory: "192.0.2.1",
+                resolver: NoNames(), gate: ExitGate(policy: .standard, ownAddresses: []), directory: "192.0.2.1",
                 directoryPort: 9030),
             dial: { _, _, loop, _ in loop.makeFailedFuture(ChannelError.ioOnClosedChannel) },
             admission: RouterAdmission(view: view, directory: nil, descriptorCount: 1024, metrics: metrics),
@@ -190,7 +191,9 @@ private final class Play: Sendable {
                     }
                     if !isShort { try await Task.sleep(for: .seconds(3600)) }
                 }, randomBytes: SecureRandom.bytes32),
-            logger: Logger(label: "test") { _ in LineLog(lines: { line in self.change { $0.lines.append(line) } }) },
+            logger: Logger(label: "test") { _ in
+                EventLog(level: .info) { event in self.change { $0.lines.append("\(event.message)") } }
+            },
             connect: { try await self.connect() },
             onReady: { self.change { $0.readyCount += 1 } })
     }
@@ -252,31 +255,6 @@ private final class Play: Sendable {
             return .consensus(consensus.bytes)
         default: return nil
         }
-    }
-
-    private struct LineLog: LogHandler {
-        let lines: @Sendable (String) -> Void
-        var logLevel = Logger.Level.info
-        var metadata: Logger.Metadata = [:]
-
-        init(lines: @escaping @Sendable (String) -> Void) { self.lines = lines }
-
-        subscript(metadataKey key: String) -> Logger.Metadata.Value? {
-            get { self.metadata[key] }
-            set { self.metadata[key] = newValue }
-        }
-
-        func log(event: LogEvent) { self.lines("\(event.message)") }
-    }
-
-    private struct Names: NameService {
-        func addresses(of name: String, on eventLoop: any EventLoop) -> EventLoopFuture<NameResolver.Answer> {
-            eventLoop.makeFailedFuture(NameResolver.Failure.noSuchName)
-        }
-        func name(of address: IPAddress, on eventLoop: any EventLoop) -> EventLoopFuture<String> {
-            eventLoop.makeFailedFuture(NameResolver.Failure.noSuchName)
-        }
-        func update(pendingLimit: Int) {}
     }
 
     /// The far end of a connection, as its last handler.

@@ -11,16 +11,6 @@ import Testing
 struct RouterSharedTests {
     private let eventLoop = EmbeddedEventLoop()
 
-    private struct NoNames: NameService {
-        func addresses(of name: String, on eventLoop: any EventLoop) -> EventLoopFuture<Resolver.Answer> {
-            eventLoop.makeFailedFuture(Resolver.Failure.noSuchName)
-        }
-        func name(of address: IPAddress, on eventLoop: any EventLoop) -> EventLoopFuture<String> {
-            eventLoop.makeFailedFuture(Resolver.Failure.noSuchName)
-        }
-        func update(pendingLimit: Int) {}
-    }
-
     private func shared(_ view: NetworkView) -> RouterShared {
         let identity = Ed25519PrivateKey().publicKey
         let metrics = RouterMetrics()

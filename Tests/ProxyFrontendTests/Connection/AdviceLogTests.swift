@@ -2,6 +2,7 @@ import Logging
 import NIOConcurrencyHelpers
 import NIOCore
 import OnionClient
+import TestSupport
 import Testing
 
 @testable import ProxyFrontend
@@ -18,7 +19,7 @@ struct AdviceLogTests {
 
     private func makeAdvice() -> AdviceLog {
         let lines = self.lines
-        return AdviceLog(logger: Logger(label: "test") { _ in CountingLog(lines: lines) })
+        return AdviceLog(logger: Logger(label: "test") { _ in EventLog { _ in lines.withLockedValue { $0 += 1 } } })
     }
 
     @Test("the same is said once a minute")
@@ -41,18 +42,4 @@ struct AdviceLogTests {
         advice.failed(self.wish(AdviceLog.limit), now: self.start + AdviceLog.interval)
         #expect(self.lines.withLockedValue { $0 } == AdviceLog.limit + 1)
     }
-}
-
-/// Counts what is logged.
-private struct CountingLog: LogHandler {
-    let lines: NIOLockedValueBox<Int>
-    var metadata: Logger.Metadata = [:]
-    var logLevel = Logger.Level.trace
-
-    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
-        get { self.metadata[key] }
-        set { self.metadata[key] = newValue }
-    }
-
-    func log(event: LogEvent) { self.lines.withLockedValue { $0 += 1 } }
 }
