@@ -17,8 +17,8 @@ package enum Daemon {
 
     /// Run a command's body; show what it throws to the operator, and end with the sysexits code.
     ///
-    /// An ``OperatorFacing`` error becomes `NAME: what is wrong. What to do.` on standard error. ArgumentParser's
-    /// own errors pass through; anything else is shown as it describes itself, with code 70.
+    /// An ``OperatorFacing`` error becomes `NAME: what is wrong. What to do.` on standard error. ArgumentParser's own
+    /// errors pass through; anything else is shown as it describes itself, with code 70.
     ///
     /// - Parameter forbidsCoreDumps: false for a program whose limits others inherit, and that holds no keys.
     package static func run(
