@@ -2,6 +2,7 @@ import Foundation
 import Glibc
 import NIOCore
 import NIOPosix
+import TestSupport
 import Testing
 
 @testable import Confinement
@@ -57,17 +58,10 @@ struct PortForwarderTests {
         let server = try await ServerBootstrap(group: group)
             .childChannelOption(.allowRemoteHalfClosure, value: true)
             .childChannelInitializer(accepted).bind(host: "127.0.0.1", port: 0).get()
-        let listener = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-        let place = try SocketAddress(ipAddress: "127.0.0.1", port: 0)
-        #expect(place.withSockAddr { bind(listener, $0, socklen_t($1)) } == 0 && listen(listener, 16) == 0)
-        var address = sockaddr_in()
-        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-        withUnsafeMutablePointer(to: &address) { pointer in
-            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { _ = getsockname(listener, $0, &length) }
-        }
+        let (listener, port) = try ReservedPort.listen()
         let forwarder = try await PortForwarder.serve(
             listener, to: .loopback(port: UInt16(server.localAddress?.port ?? 0)))
-        try await body(UInt16(bigEndian: address.sin_port))
+        try await body(port)
         await forwarder.stop()
         try await server.close()
     }

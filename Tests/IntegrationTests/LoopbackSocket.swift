@@ -1,5 +1,7 @@
 import Glibc
+import NIOCore
 import OnionAddress
+import TestSupport
 
 /// A blocking TCP socket for tests, each on a thread of its own.
 final class LoopbackSocket: Sendable {
@@ -9,13 +11,10 @@ final class LoopbackSocket: Sendable {
 
     /// Connect to a port on 127.0.0.1. Reads and writes give up after 20 s.
     convenience init(port: UInt16) throws {
-        self.init(descriptor: try Self.make())
-        var address = Self.address(port)
-        let result = withUnsafePointer(to: &address) {
-            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                connect(self.descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
-            }
-        }
+        self.init(descriptor: socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0))
+        Self.limit(self.descriptor)
+        let address = try SocketAddress(ipAddress: "127.0.0.1", port: Int(port))
+        let result = address.withSockAddr { connect(self.descriptor, $0, socklen_t($1)) }
         guard result == 0 else { throw Failure(operation: "connect", code: errno) }
     }
 
@@ -23,26 +22,11 @@ final class LoopbackSocket: Sendable {
 
     deinit { close(self.descriptor) }
 
-    private static func make() throws -> Int32 {
-        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-        guard descriptor >= 0 else { throw Failure(operation: "socket", code: errno) }
-        Self.limit(descriptor)
-        return descriptor
-    }
-
     private static func limit(_ descriptor: Int32) {
         var limit = timeval(tv_sec: 20, tv_usec: 0)
         for option in [SO_RCVTIMEO, SO_SNDTIMEO] {
             setsockopt(descriptor, SOL_SOCKET, option, &limit, socklen_t(MemoryLayout<timeval>.size))
         }
-    }
-
-    private static func address(_ port: UInt16) -> sockaddr_in {
-        var address = sockaddr_in()
-        address.sin_family = sa_family_t(AF_INET)
-        address.sin_port = port.bigEndian
-        address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
-        return address
     }
 
     func send(_ bytes: [UInt8]) throws {
@@ -118,17 +102,7 @@ final class LoopbackSocket: Sendable {
     static func serving<R>(
         _ serve: @escaping @Sendable (LoopbackSocket) throws -> Void, _ body: (UInt16) async throws -> R
     ) async throws -> R {
-        let listener = try Self.make()
-        var address = Self.address(0)
-        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-        let result = withUnsafeMutablePointer(to: &address) {
-            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                bind(listener, $0, length) == 0 && listen(listener, 64) == 0 && getsockname(listener, $0, &length) == 0
-            }
-        }
-        guard result else { throw Failure(operation: "listen", code: errno) }
-        var never = timeval()
-        setsockopt(listener, SOL_SOCKET, SO_RCVTIMEO, &never, socklen_t(MemoryLayout<timeval>.size))
+        let (listener, port) = try ReservedPort.listen()
         Threads.detach {
             while true {
                 let accepted = accept(listener, nil, nil)
@@ -141,6 +115,6 @@ final class LoopbackSocket: Sendable {
             shutdown(listener, Int32(SHUT_RDWR))
             close(listener)
         }
-        return try await body(UInt16(bigEndian: address.sin_port))
+        return try await body(port)
     }
 }

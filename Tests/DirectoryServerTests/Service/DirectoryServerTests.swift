@@ -8,6 +8,7 @@ import OnionAddress
 import OnionCrypto
 import OnionDirectory
 import OnionLink
+import TestSupport
 import Testing
 
 @testable import DirectoryServer
