@@ -246,7 +246,7 @@ def build(scratch):
 def run(scratch, command, names, limit, **environment):
     """Runs tests until one fails: how that showed, or nothing."""
     pattern = "|".join("^" + re.escape(name) + "(/|$)" for name in names)
-    with tempfile.TemporaryDirectory(prefix="thor-mutant-") as folder:
+    with tempfile.TemporaryDirectory(prefix="thor-mutant-", ignore_cleanup_errors=True) as folder:
         process = subprocess.Popen(
             command + ["--filter", pattern], cwd=scratch, text=True, errors="replace", start_new_session=True,
             env=os.environ | {"TMPDIR": folder, "SWIFT_BACKTRACE": "enable=no"} | environment,
@@ -300,7 +300,7 @@ def main():
         log.with_suffix(".new").rename(log)
 
     def record(name):
-        with tempfile.TemporaryDirectory(prefix="thor-mutant-") as folder:
+        with tempfile.TemporaryDirectory(prefix="thor-mutant-", ignore_cleanup_errors=True) as folder:
             path, start = pathlib.Path(folder, "felt"), time.monotonic()
             failure = run(scratch, command, [name], 300, THOR_MUTANT_RECORD=str(path))
             felt = path.read_text().split() if path.exists() and not failure else []

@@ -24,7 +24,7 @@ struct TraceTLS {
                     "The server's certificate is for another name."
                 } else if detail.contains("WRONG_VERSION_NUMBER") {
                     "The server does not speak TLS on that port."
-                } else if error is ChannelError || detail.contains("EOF during") {
+                } else if error is ChannelError || error is IOError || detail.contains("EOF during") {
                     "The server closed the connection during the TLS handshake."
                 } else {
                     "TLS failed: \(detail.prefix(200))."
