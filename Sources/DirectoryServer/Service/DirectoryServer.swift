@@ -197,7 +197,10 @@ package struct DirectoryServer: Service, CustomStringConvertible {
         }
     }
 
-    private static func begin(_ channel: any Channel) async throws -> Connection {
+    /// Make a connection of what was accepted and has not been read from yet.
+    ///
+    /// - Throws: `ChannelError` when it is gone.
+    static func begin(_ channel: any Channel) async throws -> Connection {
         try await channel.eventLoop.submit {
             try channel.syncOptions?.setOption(.autoRead, value: true)
             // Nothing may fail from here on, and of a channel that is open nothing does.

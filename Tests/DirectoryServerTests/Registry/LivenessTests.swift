@@ -81,8 +81,11 @@ struct LivenessTests {
         #expect(test.beat(first, 7) == .counterNotRising)
         #expect(test.beat(first, 6) == .counterNotRising)
         #expect(test.beat(first, 8) == .acknowledge)
-        let second = try test.list(router)
+        // Already while the next connection's registration is probed.
+        let (second, probe) = try test.register(router, sequence: 2)
         #expect(test.beat(second, 1) == .acknowledge)
+        #expect(test.finish(probe) == .accept(second))
+        #expect(test.beat(second, 2) == .acknowledge)
     }
 
     @Test("a closed connection makes a probe at once; its failure takes the router out") func closed() throws {

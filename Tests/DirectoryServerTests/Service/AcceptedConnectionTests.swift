@@ -1,5 +1,6 @@
 import DirectoryClient
 import NIOCore
+import NIOEmbedded
 import NIOPosix
 import Testing
 
@@ -27,6 +28,14 @@ struct AcceptedConnectionTests {
             }
             for channel in channels { try? await channel.close() }
         }
+    }
+
+    @Test("one that is gone before it is served is told from one that can be")
+    func gone() async throws {
+        let channel = NIOAsyncTestingChannel()
+        try await channel.connect(to: SocketAddress(ipAddress: "127.0.0.1", port: 1)).get()
+        try await channel.close()
+        _ = await #expect(throws: ChannelError.self) { try await DirectoryServer.begin(channel) }
     }
 
     @Test("peers that reset their connections at once take nothing from the others")

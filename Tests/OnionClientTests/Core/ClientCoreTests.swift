@@ -70,6 +70,13 @@ struct ClientCoreTests {
             try await channel.writeAndFlush(ByteBuffer(bytes: bytes))
             try await channel.close(mode: .output)
             #expect(try await echoed.futureResult.get() == ByteBuffer(bytes: bytes))
+            // No circuit is kept in the account of what waits when nothing does.
+            var holders = 1
+            for _ in 0..<100 where holders > 0 {
+                try await Task.sleep(for: .milliseconds(50))
+                holders = try await client.onLoop { core, _ in core.queues.all.count }
+            }
+            #expect(holders == 0)
         }
     }
 
