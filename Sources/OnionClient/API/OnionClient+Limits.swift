@@ -23,6 +23,8 @@ extension OnionClient {
         public var slowBuildAfter = TimeAmount.milliseconds(1_200)
         /// For how long a port or wish is remembered.
         public var wishMemory = TimeAmount.hours(1)
+        /// How many different wishes; the oldest is forgotten.
+        public var rememberedWishCount = 16
         /// How long a request may take in all, from the application's wish to Connected.
         public var requestPatience = TimeAmount.seconds(60)
         /// How long one exit may take to answer a Begin or Resolve before another is tried.

@@ -118,11 +118,22 @@ struct CircuitPool: Sendable {
         guard self.requests.count < self.rules.limits.waitingRequestCount else { return nil }
         let key = RequestKey(rawValue: self.makeKey())
         // The directory is asked seldom, and a pinned exit is one person's wish of the moment.
-        if wish.lastHop != .directory, wish.exit == nil { self.recentWishes[wish] = now }
+        if wish.lastHop != .directory, wish.exit == nil { self.remember(wish, now) }
         self.requests.append(
             Request(
                 key: key, demand: Demand(wish: wish, isolation: isolation, excluded: excluded), deadline: deadline))
         return key
+    }
+
+    /// Note a wish that circuits are built ahead for. A program that tries many ports, which a web page can be, moves the others
+    /// out of memory and does nothing else.
+    private mutating func remember(_ wish: CircuitWish, _ now: NIODeadline) {
+        self.recentWishes[wish] = now
+        guard self.recentWishes.count > self.rules.limits.rememberedWishCount,
+            let oldest = self.recentWishes.min(by: { $0.value < $1.value })?.key
+        else { return }
+        self.recentWishes[oldest] = nil
+        self.impossibleWishes.remove(oldest)
     }
 
     // MARK: Circuits
@@ -135,7 +146,8 @@ struct CircuitPool: Sendable {
     /// - Returns: the requests that wait for just such a path; they are forgotten.
     mutating func pathImpossible(_ key: CircuitKey) -> [RequestKey] {
         guard let entry = self.entries.removeValue(forKey: key) else { return [] }
-        if entry.excluded.isEmpty { self.impossibleWishes.insert(entry.wish) }
+        let isBuiltAhead = self.rules.defaultWishes.contains(entry.wish) || self.recentWishes[entry.wish] != nil
+        if entry.excluded.isEmpty, isBuiltAhead { self.impossibleWishes.insert(entry.wish) }
         let isLost = { (request: Request) in
             request.demand.wish == entry.wish && request.demand.excluded == entry.excluded
         }

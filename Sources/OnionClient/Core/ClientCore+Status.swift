@@ -8,7 +8,7 @@ extension ClientCore {
     func status() -> ClientStatus {
         let circuits = self.pool.circuitKeys.compactMap { self.circuits[$0] }
         return ClientStatus(
-            progress: self.board.current,
+            progress: self.progress,
             exits: (self.consensus?.routers ?? []).filter { $0.flags.contains(.exit) }.map(ClientStatus.Hop.init),
             consensus: self.consensus.map {
                 ClientStatus.Consensus(
@@ -20,6 +20,13 @@ extension ClientCore {
             openStreamCount: circuits.reduce(0) { $0 + $1.streamCount },
             usualBuildSeconds: self.buildTimes.usual?.seconds,
             buildLimitSeconds: self.settings.buildTimeLimit.seconds)
+    }
+
+    /// How the start goes on; after it, what stands in the way of every circuit, if anything does.
+    private var progress: ClientProgress {
+        guard self.board.current.isReady, let obstacle else { return self.board.current }
+        let step = self.isNetworkTooSmall ? ClientStep.loadingRouters : .connectingToGuard
+        return ClientProgress(percent: step.percent, text: "\(step.text) (\(obstacle))")
     }
 
     /// A circuit as the user sees it; nil if it is gone.

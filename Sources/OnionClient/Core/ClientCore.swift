@@ -41,7 +41,7 @@ final class ClientCore {
     // Circuits.
     var pool: CircuitPool
     private(set) var circuits: [CircuitPool.CircuitKey: ClientCircuit] = [:]
-    private var suspects: [Ed25519PublicKey: NIODeadline] = [:]
+    private var suspects: Suspects
     private var refusals: RefusalMemory
     private(set) var buildTimes = BuildTimes()
     private let padding = PaddingSourceBox()
@@ -85,6 +85,7 @@ final class ClientCore {
         self.logger = logger
         self.sampleFile = GuardSampleFile(
             stateDirectory: configuration.stateDirectory, directoryKey: configuration.directoryKey)
+        self.suspects = Suspects(age: configuration.limits.suspicion)
         self.refusals = RefusalMemory(
             age: configuration.limits.refusalMemory, limit: configuration.limits.refusalMemoryCount)
         self.queues = ClientQueues(ceiling: configuration.limits.queuedByteCount)
@@ -138,7 +139,7 @@ final class ClientCore {
         for circuit in self.circuits.values { circuit.tick(now: now) }
         // Those whose circuits are gone.
         for holder in self.queues.all { self.look(holder) }
-        self.suspects = self.suspects.filter { $0.value > now }
+        self.suspects.timePassed(now: now)
         for identity in self.sample.probesDue(isListed: self.isListedGuard, now: now) {
             if let router = self.consensus?.router(identity) { self.links?.probe(router) }
         }
@@ -167,6 +168,7 @@ final class ClientCore {
         }
         if let obstacle = pathObstacle(in: consensus) {
             self.board.report(.loadingRouters, because: "\(obstacle); waiting for more")
+            self.logger.info("no circuit can be built", metadata: ["error.code": "\(obstacle)"])
         } else {
             self.board.report(.connectingToGuard)
         }
@@ -180,6 +182,15 @@ final class ClientCore {
 
     /// Whether no path can be drawn from the consensus: only a newer one helps.
     var isNetworkTooSmall: Bool { self.consensus.map { pathObstacle(in: $0) != nil } ?? false }
+
+    /// Why no circuit at all can be begun now, whatever it is for; nil while one can, or while there is no consensus yet.
+    var obstacle: String? {
+        guard let consensus else { return nil }
+        if let error = pathObstacle(in: consensus) { return "\(error)" }
+        return self.usableGuards.isEmpty ? Self.noGuard : nil
+    }
+
+    private static let noGuard = "none can be reached; is this machine's network up? trying again"
 
     /// Let circuits begun from now on have the time that builds have been seen to take.
     private func applyBuildTimes() {
@@ -344,7 +355,7 @@ final class ClientCore {
         for lost in self.pool.pathImpossible(key) {
             guard let request = self.waiting.removeValue(forKey: lost) else { continue }
             if request.avoided.isEmpty {
-                request.fail(request.retry.lastFailure ?? Self.impossible(wish, error))
+                request.fail(request.retry.lastFailure ?? self.impossible(wish, error))
             } else {
                 // Only the exits that have refused lately are left: they get another chance.
                 request.avoided = []
@@ -354,43 +365,47 @@ final class ClientCore {
         }
     }
 
-    private static func impossible(_ wish: CircuitWish, _ error: PathError) -> StreamFailure {
+    func impossible(_ wish: CircuitWish, _ error: PathError) -> StreamFailure {
+        if let obstacle { return .notReady(obstacle) }
         if wish.isChoosy { return .noExitMeets(wish.exitWish) }
         // The exits are there, and say nothing against it, when what is missing are routers before them.
         guard case .noLastHop(.exit(let port)) = error else { return .noCircuit }
         return .noExitAllows(port: port)
     }
 
-    /// Draw a path, without the routers under suspicion if that can be.
+    /// Draw a path, without the routers under suspicion if that can be, and without exits that have refused.
+    ///
+    /// Neither changes where the path begins: a destination that refuses, or routers that fail, would otherwise walk the client on
+    /// to another guard, and away from the one in use when that is an exit too. A guard is judged by its link alone.
     private func drawPath(
-        _ wish: CircuitWish, excluding: Set<Ed25519PublicKey>
+        _ wish: CircuitWish, excluding refused: Set<Ed25519PublicKey>
     ) throws(PathError) -> [ConsensusRouter] {
         guard let consensus else { throw .noUsableGuard }
         let guards = self.usableGuards
         // An empty sample would mean "any guard" to the draw.
         guard !guards.isEmpty else { throw .noUsableGuard }
         let seed = self.assignment.nextSeed(consensusDigest: consensus.digest, now: self.unixTime())
-        // The guard in use is judged by its link alone.
-        let suspected = self.suspected.subtracting(guards.prefix(1)).union(excluding)
-        if let path = try? OnionDirectory.drawPath(
-            consensus: consensus, seed: seed, guards: guards, constraints: wish.constraints(excluding: suspected))
+        func path(_ guards: [Ed25519PublicKey], without excluded: Set<Ed25519PublicKey>) throws(PathError)
+            -> [ConsensusRouter]
         {
-            return path
+            try OnionDirectory.drawPath(
+                consensus: consensus, seed: seed, guards: guards, constraints: wish.constraints(excluding: excluded))
         }
-        return try OnionDirectory.drawPath(
-            consensus: consensus, seed: seed, guards: guards, constraints: wish.constraints(excluding: excluding))
-    }
-
-    /// Routers at which circuits have failed lately, or hang.
-    private var suspected: Set<Ed25519PublicKey> {
-        let slow = self.circuits.values.filter { self.eventLoop.now - $0.startedAt >= self.pool.rules.slowBuildAfter }
-        return Set(self.suspects.keys).union(slow.compactMap { $0.awaitedRouter?.identity })
+        let first = try path(guards, without: [])
+        let entry = first[0].identity
+        let hanging = self.circuits.values.filter { self.eventLoop.now - $0.startedAt >= self.pool.rules.slowBuildAfter }
+            .compactMap { $0.awaitedRouter?.identity }
+        let suspected = self.suspects.leftOut(hanging: hanging, of: consensus.routers.count).subtracting([entry])
+        let refused = refused.subtracting([entry])
+        if suspected.isEmpty, refused.isEmpty { return first }
+        if let path = try? path([entry], without: suspected.union(refused)) { return path }
+        return try path([entry], without: refused)
     }
 
     private func learn(from error: CircuitError, on circuit: ClientCircuit) {
         switch error.recovery {
         case .newPathWithout(let hop) where hop > 0 && hop < circuit.path.count:
-            self.suspects[circuit.path[hop].identity] = self.eventLoop.now + self.limits.suspicion
+            self.suspects.blame(circuit.path[hop].identity, now: self.eventLoop.now)
             self.hasTrouble = true
         case .refreshConsensusThenNewPath: self.hasTrouble = true
         case .newPathWithout, .newPath, .newLink, .waitThenNewPath, .fixConfiguration: break
@@ -412,12 +427,12 @@ final class ClientCore {
     }
 
     private func guardFailed(_ identity: Ed25519PublicKey) {
+        let hadGuard = !self.usableGuards.isEmpty
         self.sample.failed(identity, now: self.eventLoop.now)
         self.hasTrouble = true
         if self.sample.isNetworkSuspected(isListed: self.isListedGuard) {
-            self.board.report(
-                .connectingToGuard, because: "none can be reached; is this machine's network up? trying again")
-            self.logger.info("no guard can be reached")
+            self.board.report(.connectingToGuard, because: Self.noGuard)
+            if hadGuard { self.logger.info("no guard can be reached") }
         }
     }
 
@@ -438,7 +453,7 @@ extension ClientCore: ClientCircuitOwner {
         if let begun = circuit.exchanges.first?.askedAt { self.buildTimes.built(in: self.eventLoop.now - begun) }
         self.applyBuildTimes()
         self.guardStrikes[circuit.guardRouter.identity] = nil
-        for router in circuit.path { self.suspects[router.identity] = nil }
+        for router in circuit.path { self.suspects.clear(router.identity) }
         self.pool.circuitOpened(circuit.key, now: self.eventLoop.now)
         self.board.report(.ready)
         self.logger.debug("circuit built", metadata: ["circuit.hops": "\(circuit.path.count)"])

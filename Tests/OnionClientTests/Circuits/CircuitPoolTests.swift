@@ -218,6 +218,31 @@ struct CircuitPoolTests {
         #expect(pool.circuitKeys.count == 2)
     }
 
+    @Test("a program that tries many ports moves other ports out of memory, and has no more remembered")
+    func rememberedWishes() {
+        for limit in [2, 3] {
+            var pool = self.makePool {
+                $0.defaultWishes = []
+                $0.limits.cleanCircuitCount = 1
+                $0.limits.rememberedWishCount = limit
+                $0.limits.concurrentBuildCount = 100
+            }
+            for port in 1...3 as ClosedRange<UInt16> {
+                let now = self.start + .seconds(Int64(port))
+                _ = pool.requestAdded(.port(port), isolation: self.key("a"), deadline: now, now: now)
+            }
+            var wishes: Set<CircuitWish> = []
+            // Nobody waits any more: what is built now is built ahead.
+            for _ in 0..<10 {
+                for case .build(let key, let wish, _) in pool.advance(now: self.start + .seconds(4), mayBuild: true) {
+                    wishes.insert(wish)
+                    #expect(pool.pathImpossible(key).isEmpty)
+                }
+            }
+            #expect(wishes == Set((UInt16(4 - limit)...3).map { CircuitWish.port($0) }))
+        }
+    }
+
     @Test("two requests that one circuit will do for have one built")
     func sameDemand() {
         var pool = self.makePool { $0.limits.cleanCircuitCount = 0 }

@@ -75,6 +75,51 @@ struct ClientCoreDecisionTests {
         }
     }
 
+    @Test("exits that have refused do not move where circuits begin, though they be the guard in use or all others")
+    func guardStays() async throws {
+        for refusesGuard in [true, false] {
+            try await withCoreAlone(self.routers(5), ["guard-sample-size=3"]) { alone in
+                let all = Set(alone.consensus.routers.map(\.identity))
+                let entry = try await alone.onLoop { core in
+                    let entry = try #require(core.guardInUse).identity
+                    let promise = core.eventLoop.makePromise(of: OpenedStream.self)
+                    let request = self.request(promise, .port(443), user: "a", core)
+                    request.avoided = refusesGuard ? [entry] : all.subtracting([entry])
+                    core.add(request)
+                    return entry
+                }
+                for _ in 0..<3 { try await alone.onLoop { _ in } }
+                let entries = try await alone.onLoop { Set($0.circuits.values.map { $0.path[0].identity }) }
+                let waitingCount = try await alone.onLoop { $0.waiting.count }
+                #expect(entries == [entry] && waitingCount == 1)
+            }
+        }
+    }
+
+    @Test("too few routers are told as that, at once, and in the status of a client that was ready")
+    func tooFew() async throws {
+        try await withCoreAlone(self.routers(2)) { alone in
+            try await alone.onLoop { core in
+                let promise = core.eventLoop.makePromise(of: OpenedStream.self)
+                core.add(self.request(promise, .port(443), user: "", core))
+                core.board.report(.ready)
+            }
+            try await alone.onLoop { core in
+                let obstacle = try #require(core.obstacle)
+                #expect(core.impossible(.port(443), .tooFewUnrelatedRouters) == .notReady(obstacle))
+                #expect(core.waiting.isEmpty)
+                let progress = core.status().progress
+                #expect(!progress.isReady && progress.text.contains(obstacle))
+            }
+        }
+        try await withCoreAlone(self.routers(3)) { alone in
+            try await alone.onLoop { core in
+                core.board.report(.ready)
+                #expect(core.obstacle == nil && core.status().progress.isReady)
+            }
+        }
+    }
+
     @Test("circuits that begin at one guard share a link")
     func oneLink() async throws {
         let begin = { @Sendable (core: ClientCore) in
