@@ -13,6 +13,8 @@ internal import NIOCore
 struct AnswerHead: Equatable {
     private enum State: Equatable { case head(ByteBuffer), rest }
     private var state = State.head(ByteBuffer())
+    /// Of the head that is held: what is known not to hold its end. A head may come byte by byte.
+    private var searchedByteCount = 0
 
     /// Whether everything that comes passes as it is from now on.
     var isOver: Bool { self.state == .rest }
@@ -32,7 +34,7 @@ struct AnswerHead: Equatable {
         while true {
             let view = held.readableBytesView
             guard view.starts(with: Self.prefix.prefix(view.count)) else { break }
-            guard let length = Self.headByteCount(view) else {
+            guard let length = self.headByteCount(view) else {
                 guard held.readableBytes < Self.byteLimit else { break }
                 self.state = .head(held)
                 return ready
@@ -69,12 +71,17 @@ struct AnswerHead: Equatable {
     }
 
     /// How long the head is, its empty line included; nil while it is not whole.
-    private static func headByteCount(_ view: ByteBufferView) -> Int? {
+    private mutating func headByteCount(_ view: ByteBufferView) -> Int? {
         var matched = 0
-        for (index, byte) in view.enumerated() {
+        let start = max(0, self.searchedByteCount - (Self.end.count - 1))
+        for (index, byte) in view.dropFirst(start).enumerated() {
             matched = byte == Self.end[matched] ? matched + 1 : (byte == Self.end[0] ? 1 : 0)
-            if matched == Self.end.count { return index + 1 }
+            if matched == Self.end.count {
+                self.searchedByteCount = 0
+                return start + index + 1
+            }
         }
+        self.searchedByteCount = view.count
         return nil
     }
 }
