@@ -296,8 +296,8 @@ let package = Package(
         .testTarget(
             name: "ThorDaemonTests",
             dependencies: [
-                "OnionCrypto", "ThorDaemon", "TestSupport", lifecycle, logging, metrics, nioConcurrencyHelpers, nioCore,
-                nioPosix,
+                "OnionCrypto", "ThorDaemon", "TestSupport", argumentParser, lifecycle, logging, metrics,
+                nioConcurrencyHelpers, nioCore, nioPosix,
             ],
             swiftSettings: houseRules),
         .testTarget(

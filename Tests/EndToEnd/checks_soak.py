@@ -10,6 +10,7 @@ import statistics
 import struct
 import threading
 import time
+import traceback
 
 import socks
 from checks_closing import reset
@@ -66,7 +67,8 @@ class Load:
                 request()
                 self.done[kind] += 1
             except (OSError, http.client.HTTPException) as error:
-                self.failed.append((started, time.monotonic(), kind, repr(error)))
+                steps = [frame.name for frame in traceback.extract_tb(error.__traceback__)]
+                self.failed.append((started, time.monotonic(), kind, repr(error), " > ".join(steps)))
             except AssertionError as error:
                 self.wrong.append((kind, str(error)))
 

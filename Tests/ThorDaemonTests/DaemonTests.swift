@@ -1,3 +1,4 @@
+import ArgumentParser
 import Foundation
 import Glibc
 import OnionCrypto
@@ -13,6 +14,10 @@ struct DaemonTests {
         try await Daemon.run("test") { hasRun = true }
         #expect(hasRun)
         #expect(signal(SIGQUIT, SIG_DFL) == nil)
+    }
+
+    @Test("an exit code, as of a command that was run, is passed on and not reported") func exitCode() async {
+        await #expect(throws: ExitCode(127)) { try await Daemon.run("test") { throw ExitCode(127) } }
     }
 
     @Test("what is to be shown and no error ends with 0, an operator's error with its own code") func codes() throws {

@@ -38,6 +38,7 @@ struct Bytes32Tests {
     func knownAnswers() {
         #expect(Base64URL.encode([UInt8]()) == "")
         #expect(Base64URL.decode("") == [])
+        #expect(Base64URL.decode([UInt8]()) == [])
         #expect(Base64URL.encode([0xFB, 0xFF, 0xFE]) == "-__-")
         #expect(Base64URL.encode("foobar".utf8) == "Zm9vYmFy")
         #expect(Base64URL.encode("fooba".utf8) == "Zm9vYmE")

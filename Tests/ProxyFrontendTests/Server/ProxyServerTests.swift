@@ -88,7 +88,9 @@ struct ProxyServerTests {
     }
 
     /// Run a server on a free port while `body` uses it.
-    private func withServer(limits: ProxyLimits = ProxyLimits(), _ body: (UInt16) async throws -> Void) async throws {
+    private func withServer(
+        limits: ProxyLimits = ProxyLimits(), _ body: (UInt16, ProxyServer) async throws -> Void
+    ) async throws {
         let (ports, listening) = AsyncStream.makeStream(of: UInt16.self)
         let address = try ProxyListenAddress(host: "127.0.0.1", port: 0, allowsNonLoopback: false, access: .open)
         let server = ProxyServer(
@@ -104,7 +106,7 @@ struct ProxyServerTests {
             port = first
             break
         }
-        if let port { try await body(port) } else { Issue.record("not listening") }
+        if let port { try await body(port, server) } else { Issue.record("not listening") }
         running.cancel()
         _ = try await running.value
     }
@@ -113,7 +115,7 @@ struct ProxyServerTests {
     func echo() async throws {
         let conversation = SOCKS5Bytes.greeting + SOCKS5Bytes.name(bytes("a.test")) + bytes("hello")
         let expected = [5, 0] + socks5Failure(0) + bytes("hello")
-        try await self.withServer { port in
+        try await self.withServer { port, server in
             let whole = try await self.connect(port)
             try await whole.channel.writeAndFlush(ByteBuffer(bytes: conversation)).get()
             try await whole.channel.close(mode: .output).get()
@@ -123,12 +125,17 @@ struct ProxyServerTests {
             for byte in conversation { try await slow.channel.writeAndFlush(ByteBuffer(bytes: [byte])).get() }
             try await slow.channel.close(mode: .output).get()
             #expect(try await slow.answer.get() == expected)
+
+            let client = ClientStatus(progress: ClientProgress(percent: 100, text: "ready"))
+            let traffic = try await server.status(EchoClient().eventLoop.makeSucceededFuture(client)).get().traffic
+            #expect(traffic.inByteCount == UInt64(2 * expected.count))
+            #expect(traffic.outByteCount == UInt64(2 * conversation.count))
         }
     }
 
     @Test("a refusal arrives although the application had more to say")
     func refusal() async throws {
-        try await self.withServer { port in
+        try await self.withServer { port, _ in
             let (channel, answer) = try await self.connect(port)
             let request = SOCKS5Bytes.greeting + SOCKS5Bytes.name(bytes("a.test"), port: 81)
             try await channel.writeAndFlush(ByteBuffer(bytes: request + [UInt8](repeating: 1, count: 100_000))).get()
@@ -140,7 +147,7 @@ struct ProxyServerTests {
     func limit() async throws {
         var limits = ProxyLimits()
         limits.connectionCount = 1
-        try await self.withServer(limits: limits) { port in
+        try await self.withServer(limits: limits) { port, _ in
             let first = try await self.connect(port)
             try await first.channel.writeAndFlush(ByteBuffer(bytes: SOCKS5Bytes.greeting)).get()
             let second = try await self.connect(port)
@@ -152,7 +159,7 @@ struct ProxyServerTests {
     @Test("a stop closes the connections that are open")
     func stop() async throws {
         var answer: EventLoopFuture<[UInt8]>?
-        try await self.withServer { port in
+        try await self.withServer { port, _ in
             let idle = try await self.connect(port)
             answer = idle.answer
             let used = try await self.connect(port)
@@ -164,7 +171,7 @@ struct ProxyServerTests {
 
     @Test("a port that is taken is told")
     func portTaken() async throws {
-        try await self.withServer { port in
+        try await self.withServer { port, _ in
             let address = try ProxyListenAddress(
                 host: "127.0.0.1", port: port, allowsNonLoopback: false, access: .open)
             let second = ProxyServer(
