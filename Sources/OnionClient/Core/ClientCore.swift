@@ -190,7 +190,7 @@ final class ClientCore {
         return self.usableGuards.isEmpty ? Self.noGuard : nil
     }
 
-    private static let noGuard = "none can be reached; is this machine's network up? trying again"
+    private static let noGuard = "no guard can be reached; is this machine's network up? trying again"
 
     /// Let circuits begun from now on have the time that builds have been seen to take.
     private func applyBuildTimes() {
@@ -393,9 +393,10 @@ final class ClientCore {
         }
         let first = try path(guards, without: [])
         let entry = first[0].identity
-        let hanging = self.circuits.values.filter { self.eventLoop.now - $0.startedAt >= self.pool.rules.slowBuildAfter }
-            .compactMap { $0.awaitedRouter?.identity }
-        let suspected = self.suspects.leftOut(hanging: hanging, of: consensus.routers.count).subtracting([entry])
+        let slow = self.circuits.values.filter { self.eventLoop.now - $0.startedAt >= self.pool.rules.slowBuildAfter }
+        let suspected = self.suspects.leftOut(
+            hanging: slow.compactMap { $0.awaitedRouter?.identity }, of: consensus.routers.count
+        ).subtracting([entry])
         let refused = refused.subtracting([entry])
         if suspected.isEmpty, refused.isEmpty { return first }
         if let path = try? path([entry], without: suspected.union(refused)) { return path }

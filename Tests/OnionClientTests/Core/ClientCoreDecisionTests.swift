@@ -31,7 +31,7 @@ struct ClientCoreDecisionTests {
             try await alone.onLoop { core in
                 #expect(core.waiting.count == 8)
                 #expect(core.usableGuards.isEmpty)
-                #expect(core.board.current.text.contains("none can be reached"))
+                #expect(core.board.current.text.contains("no guard can be reached"))
                 #expect(core.pool.failureCount >= 8)
                 #expect(core.failedCount == 2)
                 // The network is back: nothing is waited for.
