@@ -284,10 +284,10 @@ package final class CircuitEndpoint {
     private func pump() {
         self.isPumpScheduled = false
         // Sending may make room, and so lead here again: but cells are counted in the order in which they were made.
-        guard !self.isPumping else { return }
+        guard !self.isPumping, let owner else { return }
         self.isPumping = true
         defer { self.isPumping = false }
-        while !self.isDestroyed, let owner {
+        while !self.isDestroyed {
             self.skipSilentStreams()
             let maySendStreams = !self.ready.isEmpty && self.congestion.canSend && owner.endpointHasRoom(self)
             guard maySendStreams || !self.urgent.isEmpty else { return }

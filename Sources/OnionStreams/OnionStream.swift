@@ -241,6 +241,10 @@ package final class OnionStream {
     }
 
     func tick(now: NIODeadline) {
+        // The last bytes of a large read would keep all of its memory, and count for little, until the window opens.
+        if self.outbox.readableBytes < self.outbox.storageCapacity / 4 {
+            self.outbox = ByteBuffer(self.outbox.readableBytesSpan)
+        }
         // With both sides finished, ours may still wait behind data that the far end has paused.
         guard self.lifecycle.isHalfClosed || self.lifecycle.isClosed, now - self.lastMovedAt > self.halfClosedIdle
         else { return }
@@ -250,19 +254,20 @@ package final class OnionStream {
     // MARK: From the far end
 
     func dataReceived(_ data: RawSpan) throws(CircuitError) {
-        self.lastMovedAt = self.eventLoop.now
+        let now = self.eventLoop.now
+        self.lastMovedAt = now
         guard !self.isLookup else { throw .messageNotAllowed(.data) }
         switch try self.lifecycle.dataReceived() {
         case .drop: return
         case .deliver:
             self.untakenByteCount += data.byteCount
             self.account()
-            self.perform(try self.gate.dataReceived(byteCount: data.byteCount, now: self.eventLoop.now))
+            self.perform(try self.gate.dataReceived(byteCount: data.byteCount, now: now))
             if let sink { sink.streamReceived(data) } else { self.held.writeBytes(data) }
         case .hold:
             self.untakenByteCount += data.byteCount
             self.account()
-            self.perform(try self.gate.dataReceived(byteCount: data.byteCount, now: self.eventLoop.now))
+            self.perform(try self.gate.dataReceived(byteCount: data.byteCount, now: now))
             self.held.writeBytes(data)
         }
     }

@@ -4,9 +4,9 @@ package import OnionCells
 
 /// The edge where a TCP socket meets a stream; used by exit and proxy alike.
 ///
-/// Reads the socket only while the stream has room, writes what the stream brings in one piece a turn of the loop, and
-/// keeps the two ends alike: a half-close becomes End Finished and back, a reset a reset. The last bytes are written
-/// before anything is closed.
+/// Reads the socket only while the stream has room, writes what the stream brings in one piece a turn of the loop, or in
+/// larger ones while the socket does not keep up, and keeps the two ends alike: a half-close becomes End Finished and
+/// back, a reset a reset. The last bytes are written before anything is closed.
 ///
 /// The channel must be on the circuit's event loop, set up by ``configure(_:)``, and its last handler is this.
 ///
@@ -18,8 +18,8 @@ package final class StreamEdge: ChannelInboundHandler {
     private let stream: OnionStream
     private let onClosed: @Sendable () -> Void
     private var context: ChannelHandlerContext?
-    /// What the stream brought in this turn.
-    private var incoming = ByteBuffer()
+    /// What the stream brought in this turn, and what came before and is too little for another write.
+    private(set) var incoming = ByteBuffer()
     private var isFlushScheduled = false
     private var isReadPending = false
     private var outputState = OutputState.open
@@ -38,6 +38,9 @@ package final class StreamEdge: ChannelInboundHandler {
     package static let readByteCount = 128 * 1024
     private static let sharedReadByteCount = 64 * 1024
     package static let manyStreams = 16
+    /// While a write is under way, less than this waits for its end: a write takes memory of its own, and nobody counts
+    /// more than its bytes. More need not wait, so that the stream hears of its bytes as the socket takes them.
+    static let fullWriteByteCount = 16 * 1024
     /// NIO reads a socket to its end once the peer has closed, reads paused or not; this bounds what arrives then.
     private static let receiveBufferByteCount = 512 * 1024
     /// Streams of one circuit share its window, so what waits in front of it is of no use beyond a window or two: it only
@@ -99,6 +102,7 @@ package final class StreamEdge: ChannelInboundHandler {
 
     package func handlerRemoved(context: ChannelHandlerContext) {
         self.context = nil
+        self.incoming = ByteBuffer()
         self.lingerTimer?.cancel()
         self.lingerTimer = nil
         // The connection was lost before it was any use.
@@ -160,21 +164,34 @@ package final class StreamEdge: ChannelInboundHandler {
     private func flush() {
         self.isFlushScheduled = false
         guard let context else { return }
-        let byteCount = self.incoming.readableBytes
-        if byteCount > 0 {
-            let bytes = self.incoming
-            self.incoming = ByteBuffer()
-            let bound = NIOLoopBound(self, eventLoop: context.eventLoop)
-            let written = context.eventLoop.makePromise(of: Void.self)
-            self.unwrittenByteCount += byteCount
-            written.futureResult.whenSuccess {
-                bound.value.unwrittenByteCount -= byteCount
-                bound.value.stream.drained(byteCount: byteCount)
-                bound.value.endInOrderOnceWritten()
-            }
-            context.writeAndFlush(self.wrapOutboundOut(bytes), promise: written)
-        }
+        if self.mayWrite { self.write(context) }
         if case .closing = self.outputState { self.closeOutput() }
+    }
+
+    /// Whether what has come is to be written now. The last bytes are: nothing follows that could join them.
+    private var mayWrite: Bool {
+        guard self.incoming.readableBytes > 0 else { return false }
+        if case .closing = self.outputState { return true }
+        return self.unwrittenByteCount == 0 || self.incoming.readableBytes >= Self.fullWriteByteCount
+    }
+
+    private func write(_ context: ChannelHandlerContext) {
+        let bytes = self.incoming
+        let byteCount = bytes.readableBytes
+        self.incoming = ByteBuffer()
+        let bound = NIOLoopBound(self, eventLoop: context.eventLoop)
+        let written = context.eventLoop.makePromise(of: Void.self)
+        self.unwrittenByteCount += byteCount
+        written.futureResult.whenSuccess { bound.value.written(byteCount: byteCount) }
+        context.writeAndFlush(self.wrapOutboundOut(bytes), promise: written)
+    }
+
+    /// The kernel took the oldest write.
+    private func written(byteCount: Int) {
+        self.unwrittenByteCount -= byteCount
+        self.stream.drained(byteCount: byteCount)
+        self.endInOrderOnceWritten()
+        self.flush()
     }
 
     /// Close what the far end has closed. Bytes written before leave first: NIO closes a direction only behind them,
@@ -233,7 +250,11 @@ package final class StreamEdge: ChannelInboundHandler {
 extension StreamEdge: StreamSink {
     package func streamReceived(_ data: RawSpan) {
         guard self.context != nil else { return self.stream.drained(byteCount: data.byteCount) }
-        if self.incoming.capacity == 0 { self.incoming.reserveCapacity(16 * 1024) }
+        // The first bytes get what they need: they may be alone for long. Behind the second there will be more.
+        let byteCount = self.incoming.readableBytes
+        if byteCount > 0, byteCount + data.byteCount > self.incoming.capacity {
+            self.incoming.reserveCapacity(min(3 * (byteCount + data.byteCount), Self.fullWriteByteCount))
+        }
         self.incoming.writeBytes(data)
         self.scheduleFlush()
     }

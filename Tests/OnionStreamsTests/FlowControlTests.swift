@@ -295,6 +295,23 @@ struct FlowControlTests {
         #expect(stream.outbox.capacity < 400_000)
     }
 
+    @Test("the last bytes of a large read do not keep its buffer while they wait for the window")
+    func outboxRest() throws {
+        let circuit = try TestCircuit()
+        let (client, exit) = try #require(circuit.openStream(clientSends: 60_000))
+        let stream = try #require(client.stream)
+        circuit.client.backlogLimit = 29
+        client.write(atMost: 60_000)
+        circuit.loop.run()
+        let byteCount = stream.outbox.readableBytes
+        #expect((1...4000).contains(byteCount) && stream.outbox.storageCapacity >= 60_000)
+        circuit.clientEndpoint.tick(now: circuit.loop.now)
+        #expect(stream.outbox.readableBytes == byteCount && stream.outbox.storageCapacity < 2 * byteCount)
+        circuit.client.backlogLimit = .max
+        circuit.settle()
+        #expect(exit.receivedCount == 60_000 && exit.isIntact)
+    }
+
     @Test("XOff for a side that has finished and sent all of it is dropped")
     func xOffAfterFinish() throws {
         let circuit = try TestCircuit()

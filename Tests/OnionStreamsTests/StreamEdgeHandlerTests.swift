@@ -86,6 +86,85 @@ struct StreamEdgeHandlerTests {
         _ = try channel.finish(acceptAlreadyClosed: true)
     }
 
+    @Test("bytes that come one by one for a socket that takes none cost what they are, and arrive before the end")
+    func oneByOne() throws {
+        let circuit = try TestCircuit()
+        let stream = try #require(circuit.clientEndpoint.open(.begin, data: TestCircuit.begin))
+        let (channel, socket) = try self.makeChannel(circuit, stream)
+        let edge = try channel.pipeline.syncOperations.handler(type: StreamEdge.self)
+        circuit.settle()
+        let byteCount = 10_000
+        let exit = try self.connect(circuit, sending: 2 * byteCount + 1)
+        var largestExcess = 0
+        for _ in 0..<byteCount {
+            exit.write(atMost: 1)
+            circuit.settle()
+            largestExcess = max(largestExcess, edge.incoming.capacity - 4 * edge.incoming.readableBytes)
+        }
+        #expect(socket.held.count == 1 && socket.bytes.readableBytes == 1)
+        #expect(edge.incoming.readableBytes == byteCount - 1 && circuit.clientEndpoint.queuedByteCount == byteCount)
+        #expect(largestExcess <= 0)
+        socket.release()
+        // What waited is one write now, without another turn.
+        #expect(socket.held.count == 1 && socket.bytes == Pattern.buffer(from: 0, count: byteCount))
+        #expect(edge.incoming.capacity == 0 && circuit.clientEndpoint.queuedByteCount == byteCount - 1)
+        exit.write(atMost: byteCount)
+        circuit.settle()
+        #expect(socket.held.count == 1 && socket.closedOutputCount == 0)
+        exit.write(atMost: 1)
+        circuit.settle()
+        #expect(socket.bytesBeforeClose == Pattern.buffer(from: 0, count: 2 * byteCount + 1))
+        while !socket.held.isEmpty { socket.release() }
+        #expect(socket.closedOutputCount == 1 && circuit.clientEndpoint.queuedByteCount == 0)
+        _ = try channel.finish()
+    }
+
+    @Test("behind a write that is under way a full one is written, and less waits for its end")
+    func fullWrites() throws {
+        let circuit = try TestCircuit()
+        let stream = try #require(circuit.clientEndpoint.open(.begin, data: TestCircuit.begin))
+        let (channel, socket) = try self.makeChannel(circuit, stream)
+        circuit.settle()
+        let exit = try self.connect(circuit, sending: 100_000)
+        exit.write(atMost: 1)
+        circuit.settle()
+        exit.write(atMost: StreamEdge.fullWriteByteCount - 1)
+        circuit.settle()
+        #expect(socket.held.count == 1)
+        exit.write(atMost: 1)
+        circuit.settle()
+        #expect(socket.held.count == 2 && socket.bytes.readableBytes == 1 + StreamEdge.fullWriteByteCount)
+        exit.write(atMost: 100)
+        circuit.settle()
+        #expect(socket.held.count == 2)
+        socket.release()
+        #expect(socket.held.count == 1 && socket.bytes == Pattern.buffer(from: 0, count: exit.sentCount))
+        socket.release()
+        #expect(circuit.clientEndpoint.queuedByteCount == 0)
+        _ = try channel.finish()
+    }
+
+    @Test("a reset does not wait for what a socket has still to take")
+    func resetWithBytesWaiting() throws {
+        let circuit = try TestCircuit()
+        let stream = try #require(circuit.clientEndpoint.open(.begin, data: TestCircuit.begin))
+        let (channel, socket) = try self.makeChannel(circuit, stream)
+        let edge = try channel.pipeline.syncOperations.handler(type: StreamEdge.self)
+        circuit.settle()
+        let exit = try self.connect(circuit, sending: 100)
+        for _ in 0..<2 {
+            exit.write(atMost: 10)
+            circuit.settle()
+        }
+        #expect(edge.incoming.readableBytes == 10)
+        exit.stream?.end(.reset)
+        circuit.settle()
+        #expect(!channel.isActive && edge.incoming.capacity == 0)
+        #expect(socket.bytes.readableBytes == 10 && circuit.clientEndpoint.queuedByteCount == 0)
+        for promise in socket.held { promise.fail(ChannelError.ioOnClosedChannel) }
+        _ = try channel.finish(acceptAlreadyClosed: true)
+    }
+
     @Test("a Finished without bytes before it writes none")
     func emptyFinish() throws {
         let circuit = try TestCircuit()
@@ -176,6 +255,9 @@ private final class HeldSocket: ChannelOutboundHandler {
     typealias OutboundIn = ByteBuffer
 
     private(set) var held: [EventLoopPromise<Void>] = []
+    private(set) var bytes = ByteBuffer()
+    /// What was written when the output was closed.
+    private(set) var bytesBeforeClose = ByteBuffer()
     private(set) var readCount = 0
 
     private(set) var closedOutputCount = 0
@@ -185,10 +267,12 @@ private final class HeldSocket: ChannelOutboundHandler {
     func close(context: ChannelHandlerContext, mode: CloseMode, promise: EventLoopPromise<Void>?) {
         guard case .output = mode else { return context.close(mode: mode, promise: promise) }
         self.closedOutputCount += 1
+        self.bytesBeforeClose = self.bytes
         promise?.succeed()
     }
 
     func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
+        self.bytes.writeImmutableBuffer(self.unwrapOutboundIn(data))
         if let promise { self.held.append(promise) }
     }
 

@@ -8,6 +8,9 @@ public import OnionCells
 ///
 /// - Source: DESIGN §6.3
 public struct StreamRegister: Sendable, Equatable {
+    /// More words than this, beyond those that ids in a row fill, no honest client makes: its ids count up from 1.
+    static let spareWordLimit = 64
+
     private var used = StreamIDSet()
     private var endedHereOnly = StreamIDSet()
     private var nextID: UInt16 = 1
@@ -16,6 +19,9 @@ public struct StreamRegister: Sendable, Equatable {
 
     /// How many ids were used.
     public var usedCount: Int { self.used.count }
+
+    /// What the memory of ids costs, in words of ``StreamIDSet``.
+    var wordCount: Int { self.used.wordCount + self.endedHereOnly.wordCount }
 
     /// Client: return an id never used in this circuit, or nil when all are spent and the circuit must be retired.
     public mutating func allocate() -> StreamID? {
@@ -28,9 +34,11 @@ public struct StreamRegister: Sendable, Equatable {
 
     /// Exit: note the id of a Begin or Resolve.
     ///
-    /// - Throws: ``CircuitError/streamIDReused(_:)``; the peer's fault.
+    /// - Throws: ``CircuitError/streamIDReused(_:)``, or ``CircuitError/messageNotAllowed(_:)`` where ids are strewn so
+    ///   wide that remembering them would cost far more than their number; the peer's fault.
     public mutating func begin(_ id: StreamID) throws(CircuitError) {
         guard self.used.insert(id) else { throw .streamIDReused(id) }
+        guard self.used.spareWordCount <= Self.spareWordLimit else { throw .messageNotAllowed(.begin) }
     }
 
     /// Note that the stream left the table.

@@ -1,7 +1,8 @@
 import OnionCells
-import OnionCircuits
 import TestSupport
 import Testing
+
+@testable import OnionCircuits
 
 @Suite("Stream register")
 struct StreamRegisterTests {
@@ -52,6 +53,32 @@ struct StreamRegisterTests {
             #expect(throws: CircuitError.messageAfterEnd(command)) { try register.lateMessage(command, on: other) }
         }
     }
+
+    @Test("the memory of ids is in proportion to their number, whatever they are")
+    func memory() throws {
+        var register = StreamRegister()
+        let last = StreamID(rawValue: .max)
+        try register.begin(last)
+        register.ended(last, peerEnded: false)
+        #expect(register.wordCount == 2)
+        for raw in 1..<6400 as Range<UInt16> {
+            try register.begin(StreamID(rawValue: raw))
+            register.ended(StreamID(rawValue: raw), peerEnded: raw.isMultiple(of: 2))
+        }
+        #expect(register.wordCount == 2 + 2 * 100)
+    }
+
+    @Test("a client may strew its ids as wide as the limit, and no wider")
+    func strewn() throws {
+        var register = StreamRegister()
+        // Of as many ids in a row a word would be full: it is not spare.
+        for number in 0...UInt16(StreamRegister.spareWordLimit) {
+            try register.begin(StreamID(rawValue: 64 * number))
+        }
+        // A neighbour costs nothing.
+        try register.begin(StreamID(rawValue: 1))
+        #expect(throws: CircuitError.messageNotAllowed(.begin)) { try register.begin(StreamID(rawValue: 60_000)) }
+    }
 }
 
 @Suite("Stream id set")
@@ -73,5 +100,6 @@ struct StreamIDSetTests {
         }
         #expect(set.count == model.count)
         #expect((0...UInt16.max).allSatisfy { set.contains(StreamID(rawValue: $0)) == model.contains($0) })
+        #expect(set.wordCount == Set(model.map { $0 / 64 }).count)
     }
 }
