@@ -78,7 +78,7 @@ final class DirectoryClientHandler: ChannelInboundHandler {
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
-        self.end(self.isSecure ? .closed : .notADirectory(why: "\(error)"))
+        self.end(self.isSecure ? .closed : .notADirectory(why: DirectoryConnectionError.words(error)))
     }
 
     /// Send a request; `promise` gets its answer.

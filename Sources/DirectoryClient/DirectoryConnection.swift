@@ -13,10 +13,13 @@ package final class DirectoryConnection: Sendable {
 
     private let channel: any Channel
     private let directoryKey: Ed25519PublicKey
+    /// Kept from the first question on: a closed channel has no handlers, and this one knows why it was closed.
+    private let handler: NIOLoopBoundBox<DirectoryClientHandler?>
 
     init(channel: any Channel, directoryKey: Ed25519PublicKey) {
         self.channel = channel
         self.directoryKey = directoryKey
+        self.handler = .makeEmptyBox(valueType: DirectoryClientHandler.self, eventLoop: channel.eventLoop)
     }
 
     /// Completes when the connection is gone, for whatever reason.
@@ -91,9 +94,11 @@ package final class DirectoryConnection: Sendable {
         let answer = channel.eventLoop.flatSubmit { () -> EventLoopFuture<DirectoryMessage> in
             let promise = channel.eventLoop.makePromise(of: DirectoryMessage.self)
             do {
-                // A closed channel has no handlers any more.
-                try channel.pipeline.syncOperations.handler(type: DirectoryClientHandler.self)
-                    .ask(question, message, timeLimit: timeLimit, promise: promise)
+                let handler =
+                    try self.handler.value
+                    ?? channel.pipeline.syncOperations.handler(type: DirectoryClientHandler.self)
+                self.handler.value = handler
+                handler.ask(question, message, timeLimit: timeLimit, promise: promise)
             } catch {
                 promise.fail(DirectoryConnectionError.closed)
             }

@@ -1,3 +1,6 @@
+import Foundation
+import NIOCore
+import NIOSSL
 import OnionCrypto
 package import OnionDirectory
 
@@ -52,6 +55,22 @@ package enum DirectoryConnectionError: Error, Equatable, Sendable {
         case .truncated, .trailingBytes, .unsupportedVersion, .invalidField, .notCanonical, .limitExceeded,
             .badSignature, .badParameter, .older, .equivocation, .frameTooLong, .unknownFrame, .unexpectedFrame:
             self = .protocolViolation(error)
+        }
+    }
+}
+
+extension DirectoryConnectionError {
+    /// Say a library's error in words for the operator, without its insides.
+    static func words(_ error: any Error) -> String {
+        switch error {
+        case let error as IOError: String(cString: strerror(error.errnoCode))
+        case ChannelError.connectTimeout: "no answer in time"
+        // What BoringSSL calls bytes that are no TLS record.
+        case NIOSSLError.handshakeFailed(let reason) where "\(reason)".contains("WRONG_VERSION_NUMBER"):
+            "it does not speak TLS"
+        case NIOSSLError.uncleanShutdown: "it closed the connection during the TLS handshake"
+        case is NIOSSLError, is BoringSSLError: "the TLS handshake failed"
+        default: "\(error)"
         }
     }
 }

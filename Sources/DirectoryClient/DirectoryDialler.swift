@@ -61,7 +61,7 @@ package struct DirectoryDialler: Sendable {
         } catch {
             opened.fail(error)
             channel.close(promise: nil)
-            throw DirectoryConnectionError.unreachable(why: "\(error)")
+            throw DirectoryConnectionError.unreachable(why: DirectoryConnectionError.words(error))
         }
         return try await self.connection(channel, opened)
     }
@@ -89,8 +89,8 @@ package struct DirectoryDialler: Sendable {
     }
 
     private static func reason(_ error: any Error) -> String {
-        guard let error = error as? NIOConnectionError else { return "\(error)" }
-        if let failure = error.connectionErrors.first { return "\(failure.target): \(failure.error)" }
+        guard let error = error as? NIOConnectionError else { return DirectoryConnectionError.words(error) }
+        if let failure = error.connectionErrors.first { return DirectoryConnectionError.words(failure.error) }
         return "no address found for \(error.host)"
     }
 }

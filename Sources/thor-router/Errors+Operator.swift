@@ -1,5 +1,6 @@
 package import DirectoryClient
 import OnionAddress
+import OnionDirectory
 package import OnionRouter
 package import ThorDaemon
 
@@ -27,7 +28,9 @@ extension DirectoryConnectionError: OperatorFacing {
     package var operatorError: OperatorError {
         switch self.recovery {
         case .fixConfiguration(let advice):
-            OperatorError("\(self)", advice: advice, status: self.isClockOff ? .configuration : .wrongProtocol)
+            OperatorError(
+                "\(self)", advice: self.refusalAdvice ?? advice,
+                status: self.isClockOff || self.isSuperseded ? .configuration : .wrongProtocol)
         case .tryAgain:
             OperatorError(
                 "\(self)", advice: "Check the address, and that the directory server runs and can be reached from here",
@@ -35,7 +38,26 @@ extension DirectoryConnectionError: OperatorFacing {
         }
     }
 
+    /// What to do about a refusal for good; nil where it is none. Its own text is in the description already.
+    private var refusalAdvice: String? {
+        guard case .refused(let code, _) = self else { return nil }
+        return switch code {
+        case .addressNotPublic:
+            "Give the public one with --advertise. For a test on private addresses use thor-testnet"
+        case .staleSequence, .superseded: "Stop the other router with this key, or set this machine's clock"
+        case .clockSkew: "Set this machine's clock (timedatectl shows it)"
+        case .malformed, .unexpectedMessage: "Run the same version here and at the directory server"
+        case .unspecified, .notAllowed, .wrongLinkKey, .unreachable, .handshakeFailed, .busy, .notReady, .shuttingDown:
+            ""
+        }
+    }
+
     private var isClockOff: Bool {
         if case .clockOff = self { true } else { false }
+    }
+
+    /// Two routers with one key that are started again by themselves put each other out for ever.
+    private var isSuperseded: Bool {
+        if case .refused(.superseded, _) = self { true } else { false }
     }
 }

@@ -1,4 +1,5 @@
 import ArgumentParser
+import DirectoryClient
 import OnionAddress
 import OnionCrypto
 import OnionDirectory
@@ -103,7 +104,7 @@ struct ThorRouter: AsyncParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "Where the router keeps its link and onion keys (default: ~/.local/state/thor/router).",
+            "Where the router keeps its link and onion keys. (default: \(StateDirectory.defaultText(role: "router")))",
             valueName: "directory"))
     var state: String?
 
@@ -136,7 +137,16 @@ struct ThorRouter: AsyncParsableCommand {
                     StandardOutput.ready()
                     ServiceManager.ofProcess.ready("in the consensus")
                 })
-            try await Daemon.serve([router], state: state, watchdog: watchdog, options: self.daemon, logger: logger)
+            do {
+                try await Daemon.serve([router], state: state, watchdog: watchdog, options: self.daemon, logger: logger)
+            } catch let error as KeyFileError {
+                throw KeyLoading.ownKeyError(error)
+            } catch let error as DirectoryConnectionError {
+                guard case .refused(.notAllowed, _) = error else { throw error }
+                throw OperatorError(
+                    "\(error)", advice: "The fingerprint is \(identityKey.publicKey.base64URL)",
+                    status: .wrongProtocol)
+            }
         }
     }
 
@@ -157,13 +167,21 @@ struct ThorRouter: AsyncParsableCommand {
         guard self.country.isEmpty || RouterDescriptor.isValidCountry(self.country.uppercased()) else {
             throw .usage("--country \(self.country)", advice: "Give two letters, such as SE")
         }
+        guard self.contact.utf8.count <= DirectoryLimits.contactByteCount else {
+            throw .usage(
+                "--contact has \(self.contact.utf8.count) bytes; at most \(DirectoryLimits.contactByteCount)",
+                advice: "")
+        }
+        guard RouterDescriptor.isPrintable(self.contact) else {
+            throw .usage("--contact has a line break, or other characters that do not show", advice: "Leave them out")
+        }
         guard let listen = Endpoint(self.listen, defaultPort: Self.listenPort) else {
             throw .usage("--listen \(self.listen)", advice: "Give an address such as 0.0.0.0:9001 or [::]:9001")
         }
         let advertise = self.advertise.flatMap { text in
             IPAddress(text.host).map { RouterConfiguration.Advertised(address: $0, port: text.port) }
         }
-        if let text = self.advertise, advertise == nil {
+        if let text = self.advertise, advertise == nil || text.port == 0 {
             throw .usage("--advertise \(text)", advice: "Give an address such as 192.0.2.7 or 192.0.2.7:9001")
         }
         var resolvers: [Endpoint] = []

@@ -202,9 +202,25 @@ package struct Registry: Sendable {
         self.pending[probe.descriptor.identity]?.probe.number == probe.number
     }
 
+    /// Whether the router has proved itself once.
+    func isKnown(_ router: Ed25519PublicKey) -> Bool { self.entries[router] != nil }
+
+    /// Return the known router that has this link key.
+    ///
+    /// - Complexity: O(n) for n routers that are known.
+    func router(linkKey: Ed25519PublicKey) -> Ed25519PublicKey? {
+        self.entries.first { $0.value.descriptor.descriptor.linkKey == linkKey }?.key
+    }
+
+    /// Whether the events of a connection count for a router that is known.
+    func speaksForKnownRouter(_ connection: ConnectionID) -> Bool {
+        self.routerOfConnection[connection].map { self.entries[$0]?.connection == connection } ?? false
+    }
+
     // MARK: Parts of events
 
-    private func refusal(
+    /// Return what keeps this registration from being probed, if anything.
+    func refusal(
         of router: RouterDescriptor, peerKey: Ed25519PublicKey?, unixSeconds: UInt64
     ) -> RegistrationRefusal? {
         guard peerKey == router.linkKey else { return .wrongLinkKey }

@@ -36,7 +36,7 @@ package enum RegistrationRefusal: Error, Equatable, Sendable {
     case registryFull
     /// As many that nobody knows yet are being probed as may be.
     case tooManyNewcomers
-    /// The address has registered too often of late.
+    /// The router, or newcomers from its address, have registered too often of late.
     case tooOften
     /// A newer registration of the same router took over.
     case superseded

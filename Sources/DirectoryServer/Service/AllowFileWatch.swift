@@ -53,8 +53,17 @@ struct AllowFileWatch: Sendable {
                 await changed(try Self.read(path))
                 logger.info("allow file read again")
             } catch {
-                logger.info("allow file not usable; the old list stays in force", metadata: ["reason": "\(error)"])
+                logger.warning(
+                    "allow file not usable; the old list stays in force", metadata: ["reason": "\(Self.words(error))"])
             }
+        }
+    }
+
+    static func words(_ error: DirectoryServerError) -> String {
+        switch error {
+        case .cannotReadAllowFile(let path, let why): "\(path): \(why)"
+        case .malformedAllowFile(let path, let errors): "\(path), \(errors.map(\.description).joined(separator: "; "))"
+        case .cannotListen(_, _, let why), .cannotOpenDatabase(_, let why): why
         }
     }
 

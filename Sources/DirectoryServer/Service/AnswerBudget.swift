@@ -2,7 +2,12 @@ import NIOConcurrencyHelpers
 
 /// Counts the bytes of answers that connections have not taken yet, so that those who ask and do not read cannot fill memory.
 /// Shared by all connections.
+///
+/// An eighth is kept for small answers: consensuses that are not read must not keep an OR's heartbeats from being answered.
 final class AnswerBudget: Sendable {
+    /// Every answer but a consensus has at most so many.
+    static let smallByteCount = 1024
+
     private let limit: Int
     private let metrics: ServerMetrics
     private let byteCount = NIOLockedValueBox(0)
@@ -14,8 +19,9 @@ final class AnswerBudget: Sendable {
 
     /// Count an answer in, unless too much waits; if it is in, ``give(_:)`` ends it.
     func take(_ byteCount: Int) -> Bool {
+        let limit = byteCount <= Self.smallByteCount ? self.limit : self.limit - self.limit / 8
         let isTaken = self.byteCount.withLockedValue { sum in
-            guard sum + byteCount <= self.limit else { return false }
+            guard sum + byteCount <= limit else { return false }
             sum += byteCount
             return true
         }

@@ -12,6 +12,8 @@ import OnionLink
 /// All state of the directory server is in this actor; connections and probes are tasks of ``DirectoryServer``.
 actor DirectoryCore {
     typealias Outcome = Result<UInt64, RegistrationRefusal>
+    /// Closes a connection, from anywhere, behind a last message if there is one.
+    typealias Closer = @Sendable (DirectoryMessage?) -> Void
 
     private let directoryKey: Ed25519PrivateKey
     private let linkKey: Ed25519PublicKey
@@ -24,28 +26,21 @@ actor DirectoryCore {
     private let outside: TimeAndChance
 
     private var registry: Registry
-    private var connections: SourceLedger<IPPrefix>
-    /// Buckets of registrations, by the address that they come from.
+    private var connections: ConnectionLedger
+    /// Buckets of registrations: of newcomers by the address that they come from, and of each router that is known. What
+    /// others do at its address takes nothing from that.
     private var registering: SourceLedger<IPPrefix>
-    private var sources: [ConnectionID: Source] = [:]
-
-    /// Where a connection comes from.
-    private struct Source {
-        let network: IPPrefix
-        /// Whether its TLS is up.
-        var isEstablished = false
-    }
+    private var registeringAgain: SourceLedger<Ed25519PublicKey>
 
     private var current: Consensus?
     private var hello: DirectoryHello?
-    private var lastConnection: UInt64 = 0
-    private var closers: [ConnectionID: @Sendable () -> Void] = [:]
+    private var closers: [ConnectionID: Closer] = [:]
     private var registrations: [ConnectionID: AsyncStream<Outcome>.Continuation] = [:]
     private var subscribers: [ConnectionID: AsyncStream<Consensus>.Continuation] = [:]
     /// Routers that passed their probe and are told so once a consensus lists them.
     private var accepted: [ConnectionID] = []
     private var isStoreFailing = false
-    private var nextPruning: UInt64 = 0
+    private var nextPruning = NIODeadline.uptimeNanoseconds(0)
 
     init(
         configuration: DirectoryServer.Configuration, registry: Registry, store: RegistryStore,
@@ -61,57 +56,59 @@ actor DirectoryCore {
         self.logger = logger
         self.metrics = metrics
         self.outside = outside
-        self.connections = SourceLedger(limits: configuration.connectionLimits.connections)
+        self.connections = ConnectionLedger(limits: configuration.connectionLimits)
         self.registering = SourceLedger(limits: configuration.connectionLimits.registrations)
+        self.registeringAgain = SourceLedger(limits: configuration.connectionLimits.knownRegistrations)
     }
 
     // MARK: Connections
 
     /// Count a connection in.
     ///
-    /// - Parameter close: closes it, from anywhere.
     /// - Returns: nil when there are too many; then close it.
-    func admit(_ address: IPAddress, close: @escaping @Sendable () -> Void) -> ConnectionID? {
-        let source = address.sourceNetwork
-        switch self.connections.admit(source, now: self.outside.now()) {
-        case nil: break
-        case .connections: return self.refused(by: .connections)
-        case .connectionsPerSource: return self.refused(by: .connectionsPerAddress)
-        case .halfOpenPerSource: return self.refused(by: .halfOpenPerAddress)
-        case .connectsPerSource: return self.refused(by: .connectsPerAddress)
+    func admit(_ address: IPAddress, close: @escaping Closer) -> ConnectionID? {
+        switch self.connections.admit(address.sourceNetwork, now: self.outside.now()) {
+        case .admitted(let connection, let silent):
+            self.closers[connection] = close
+            if let silent { self.dismiss(.init(connection: silent, limit: .halfOpenPerAddress)) }
+            return connection
+        case .refused(let limit, let silent):
+            self.metrics.reached(limit)
+            if let silent { self.closers[silent]?(nil) }
+            return nil
         }
-        self.lastConnection += 1
-        let connection = ConnectionID(rawValue: self.lastConnection)
-        self.closers[connection] = close
-        self.sources[connection] = Source(network: source)
-        return connection
-    }
-
-    private func refused(by limit: ServerLimit) -> ConnectionID? {
-        self.metrics.reached(limit)
-        return nil
     }
 
     /// TLS is up on the connection.
-    func established(_ connection: ConnectionID) {
-        guard let source = self.sources[connection], !source.isEstablished else { return }
-        self.sources[connection]?.isEstablished = true
-        self.connections.established(source.network)
+    ///
+    /// - Parameter peerKey: what the peer proved, if anything.
+    /// - Returns: false when there are too many like it; then close it.
+    func established(_ connection: ConnectionID, peerKey: Ed25519PublicKey?) -> Bool {
+        let router = peerKey.flatMap { self.registry.router(linkKey: $0) }
+        guard let dismissal = self.connections.established(connection, router: router) else { return true }
+        self.dismiss(dismissal)
+        return dismissal.connection != connection
     }
 
-    /// Whether the address that the connection comes from may make one more request now.
-    func takesRequest(over connection: ConnectionID) -> Bool {
-        guard let source = self.sources[connection] else { return false }
-        let isTaken = self.connections.takeRequest(source.network, now: self.outside.now())
+    private func dismiss(_ dismissal: ConnectionLedger.Dismissal) {
+        self.metrics.reached(dismissal.limit)
+        self.closers[dismissal.connection]?(nil)
+    }
+
+    /// Whether one more request may be made over the connection now.
+    ///
+    /// It is taken from all that its address may ask for, except from a known router, and except a registration: one that
+    /// fails ends its connection, and one that costs more is counted when it does.
+    func takesRequest(_ message: DirectoryMessage, over connection: ConnectionID) -> Bool {
+        if case .register = message { return true }
+        if self.registry.speaksForKnownRouter(connection) { return true }
+        let isTaken = self.connections.takeRequest(over: connection, now: self.outside.now())
         if !isTaken { self.metrics.reached(.requestsPerAddress) }
         return isTaken
     }
 
     func closed(_ connection: ConnectionID) {
-        if let source = self.sources.removeValue(forKey: connection) {
-            if source.isEstablished { self.connections.ended(source.network) }
-            self.connections.closed(source.network)
-        }
+        self.connections.closed(connection)
         self.closers[connection] = nil
         self.registrations.removeValue(forKey: connection)?.finish()
         self.subscribers.removeValue(forKey: connection)?.finish()
@@ -140,27 +137,37 @@ actor DirectoryCore {
     func register(
         _ descriptor: SignedDescriptor, over connection: ConnectionID, peerKey: Ed25519PublicKey?
     ) async throws(RegistrationRefusal) -> UInt64 {
-        guard let source = self.sources[connection],
-            self.registering.takeRequest(source.network, now: self.outside.now())
-        else {
-            self.metrics.reached(.registrationsPerAddress)
-            throw .tooOften
-        }
-        let decision = self.registry.registered(
-            descriptor, over: connection, peerKey: peerKey, unixSeconds: self.outside.unixSeconds)
-        switch decision {
-        case .refuse(let refusal):
+        let unixSeconds = self.outside.unixSeconds
+        // Only whoever proves the link key, and may take part, can use up what there is of registrations.
+        if let refusal = self.registry.refusal(of: descriptor.descriptor, peerKey: peerKey, unixSeconds: unixSeconds) {
             if refusal == .tooManyNewcomers { self.metrics.reached(.newcomers) }
             if refusal == .registryFull { self.metrics.reached(.registry) }
             throw refusal
+        }
+        guard self.takesRegistration(of: descriptor.identity, over: connection) else { throw .tooOften }
+        let decision = self.registry.registered(
+            descriptor, over: connection, peerKey: peerKey, unixSeconds: unixSeconds)
+        switch decision {
+        case .refuse(let refusal): throw refusal
         case .probe(let probe, let previous):
-            if let previous { self.close(previous) }
+            if let previous { self.close(previous, because: .superseded) }
             let (outcomes, continuation) = AsyncStream.makeStream(of: Outcome.self)
             self.registrations.updateValue(continuation, forKey: connection)?.finish()
             self.probeRequests.yield(probe)
             for await outcome in outcomes { return try outcome.get() }
             throw .superseded
         }
+    }
+
+    private func takesRegistration(of router: Ed25519PublicKey, over connection: ConnectionID) -> Bool {
+        guard let network = self.connections.network(of: connection) else { return false }
+        let isKnown = self.registry.isKnown(router)
+        let now = self.outside.now()
+        let isTaken =
+            isKnown
+            ? self.registeringAgain.takeRequest(router, now: now) : self.registering.takeRequest(network, now: now)
+        if !isTaken { self.metrics.reached(isKnown ? .registrationsPerRouter : .registrationsPerAddress) }
+        return isTaken
     }
 
     /// Whether anybody still waits for the probe: it may have been overtaken while it waited for its turn.
@@ -174,6 +181,8 @@ actor DirectoryCore {
         case .accept(let connection):
             self.metrics.registrations.increment()
             self.accepted.append(connection)
+            let dismissal = self.connections.proved(probe.descriptor.identity, over: connection)
+            if let dismissal { self.dismiss(dismissal) }
         case .refuse(let connection, let refusal): self.answer(connection, .failure(refusal))
         }
         self.publishIfDue()
@@ -190,7 +199,9 @@ actor DirectoryCore {
     }
 
     func admissionChanged(to admission: Admission) {
-        for connection in self.registry.admissionChanged(to: admission) { self.close(connection) }
+        for connection in self.registry.admissionChanged(to: admission) {
+            self.close(connection, because: .notAdmitted)
+        }
         self.publishIfDue()
     }
 
@@ -221,11 +232,12 @@ actor DirectoryCore {
 
     /// Look at the clock; to be called several times a second.
     func tick() {
-        self.registry.timePassed(now: self.outside.now())
-        let now = self.outside.unixSeconds
+        let now = self.outside.now()
+        self.registry.timePassed(now: now)
+        // Not by the date: a clock that was set back would leave it for as long.
         if now >= self.nextPruning {
-            self.nextPruning = now.addingClamped(3600)
-            self.registry.prune(unixSeconds: now)
+            self.nextPruning = now + .hours(1)
+            self.registry.prune(unixSeconds: self.outside.unixSeconds)
         }
         self.publishIfDue()
     }
@@ -280,8 +292,9 @@ actor DirectoryCore {
         continuation.finish()
     }
 
-    private func close(_ connection: ConnectionID) {
-        self.answer(connection, .failure(.superseded))
-        self.closers[connection]?()
+    /// Tell a router why its connection is closed, once: as the answer to a registration that waits, or by itself.
+    private func close(_ connection: ConnectionID, because refusal: RegistrationRefusal) {
+        guard self.registrations[connection] == nil else { return self.answer(connection, .failure(refusal)) }
+        self.closers[connection]?(.error(refusal.code, text: refusal.text))
     }
 }

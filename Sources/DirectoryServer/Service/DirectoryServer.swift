@@ -215,7 +215,7 @@ package struct DirectoryServer: Service, CustomStringConvertible {
         // One without an address is closed already.
         let address = channel.remoteAddress.flatMap(Endpoint.init)?.address
         let admitted: ConnectionID? =
-            if let address { await core.admit(address) { channel.close(promise: nil) } } else { nil }
+            if let address { await core.admit(address) { Self.end(channel, saying: $0) } } else { nil }
         // Whatever goes wrong on one connection ends that connection and nothing else.
         try? await connection.executeThenClose { inbound, outbound in
             guard let admitted else { return }
@@ -226,6 +226,14 @@ package struct DirectoryServer: Service, CustomStringConvertible {
             try await session.run(inbound, outbound)
         }
         if let admitted { await core.closed(admitted) }
+    }
+
+    private static func end(_ channel: any Channel, saying last: DirectoryMessage?) {
+        channel.eventLoop.execute {
+            // No answer of the session's comes between the two.
+            if let last { channel.writeAndFlush(last, promise: nil) }
+            channel.close(promise: nil)
+        }
     }
 
     private func answer(_ lane: AsyncStream<RouterProbe>, core: DirectoryCore) async {

@@ -32,7 +32,7 @@ struct DirectorySession: Sendable {
                 switch event {
                 case .opened(let key):
                     peerKey = key
-                    await self.core.established(self.connection)
+                    guard await self.core.established(self.connection, peerKey: key) else { break events }
                     try await outbound.write(.hello(try await self.core.currentHello().bytes))
                 case .message(let message):
                     guard budget.take(now: self.outside.now()) else {
@@ -41,7 +41,7 @@ struct DirectorySession: Sendable {
                             .error(.busy, text: "more than \(self.limits.requestsPerSecond) requests a second"))
                         break events
                     }
-                    guard await self.core.takesRequest(over: self.connection) else {
+                    guard await self.core.takesRequest(message, over: self.connection) else {
                         try await outbound.write(.error(.busy, text: "too many requests from this address"))
                         break events
                     }

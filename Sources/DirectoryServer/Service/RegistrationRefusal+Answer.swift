@@ -27,9 +27,9 @@ extension RegistrationRefusal {
             "the directory cannot connect to the advertised address; check --advertise, port forwarding and firewall"
         case .handshakeFailed: "something answers at the advertised address, but not as this router"
         case .tooManyNewcomers: "too many new routers register at this moment; try again"
-        case .tooOften: "too many registrations from this address; try again later"
+        case .tooOften: "too many registrations of this router, or of new ones from its address; try again later"
         case .registryFull: "the network has as many routers as it may"
-        case .superseded: "a newer registration of this router took over"
+        case .superseded: "a newer registration of this router took over; is the router running twice?"
         }
     }
 }

@@ -25,6 +25,7 @@ enum ServerLimit: String, CaseIterable, Sendable {
     case requestsPerConnection = "requests-per-connection"
     case requestsPerAddress = "requests-per-address"
     case registrationsPerAddress = "registrations-per-address"
+    case registrationsPerRouter = "registrations-per-router"
     case newcomers
     case registry
     case answerBytes = "answer-bytes"

@@ -62,10 +62,14 @@ package struct RegistryStore: Sendable {
             let rows = try Row.fetchAll(
                 database, sql: "SELECT descriptor, firstSeen, lastSeen, isListed FROM router ORDER BY identity")
             for row in rows {
-                guard let bytes: Data = row["descriptor"],
+                // SQLite keeps whatever type is written; GRDB ends the process when asked for another, unless asked like this.
+                func value<T: DatabaseValueConvertible>(_ column: String) -> T? {
+                    T.fromDatabaseValue(row[column] as DatabaseValue)
+                }
+                guard let bytes: Data = value("descriptor"),
                     let descriptor = try? SignedDescriptor(verifying: [UInt8](bytes)),
-                    let firstSeen = (row["firstSeen"] as Int64?).flatMap({ UInt64(exactly: $0) }),
-                    let lastSeen = (row["lastSeen"] as Int64?).flatMap({ UInt64(exactly: $0) })
+                    let firstSeen = value("firstSeen").flatMap({ UInt64(exactly: $0 as Int64) }),
+                    let lastSeen = value("lastSeen").flatMap({ UInt64(exactly: $0 as Int64) })
                 else {
                     content.damagedCount += 1
                     continue
@@ -73,7 +77,7 @@ package struct RegistryStore: Sendable {
                 content.routers.append(
                     StoredRouter(
                         descriptor: descriptor, firstSeen: firstSeen, lastSeen: lastSeen,
-                        isListed: (row["isListed"] as Bool?) ?? false))
+                        isListed: value("isListed") ?? false))
             }
             return content
         }

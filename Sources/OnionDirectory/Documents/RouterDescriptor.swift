@@ -109,6 +109,9 @@ public struct RouterDescriptor: Equatable, Sendable {
             }
     }
 
+    /// Whether all of `text` can be printed in a terminal or a log line; a contact has to.
+    public static func isPrintable(_ text: String) -> Bool { text.unicodeScalars.allSatisfy(\.isHarmless) }
+
     /// Whether `text` is "" or two letters A–Z.
     public static func isValidCountry(_ text: String) -> Bool {
         let bytes = text.utf8
@@ -133,7 +136,7 @@ extension RouterDescriptor {
         guard Set(self.addresses).count == self.addresses.count else { throw .notCanonical(.addresses) }
         guard self.addresses.allSatisfy({ $0.port != 0 }) else { throw .invalidField(.port) }
         guard self.software.utf8.allSatisfy({ (0x20...0x7e).contains($0) }) else { throw .invalidField(.software) }
-        guard self.contact.unicodeScalars.allSatisfy(\.isHarmless) else { throw .invalidField(.contact) }
+        guard Self.isPrintable(self.contact) else { throw .invalidField(.contact) }
     }
 
     private static func check(_ count: Int, _ range: ClosedRange<Int>, _ field: DirectoryField) throws(DirectoryError) {

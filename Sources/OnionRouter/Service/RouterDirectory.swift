@@ -60,7 +60,8 @@ actor RouterDirectory {
 
     /// Run until cancelled.
     ///
-    /// - Throws: ``DirectoryConnectionError`` if the first registration fails; later failures are tried again.
+    /// - Throws: ``DirectoryConnectionError`` if the first registration fails; later failures are tried again. But one that
+    ///   was superseded throws too: two routers with one key that both try again would do so for ever.
     func run() async throws {
         self.loadConsensus()
         while true {
@@ -70,11 +71,17 @@ actor RouterDirectory {
                 continue
             } catch {
                 try Task.checkCancellation()
-                guard self.wasRegistered else { throw error }
+                guard self.wasRegistered, !Self.isSuperseded(error) else { throw error }
                 self.logger.info("directory connection lost; trying again", metadata: ["error": "\(error)"])
                 try await self.outside.sleep(self.backoff.next(using: &self.generator))
             }
         }
+    }
+
+    /// Whether the directory has said that another router with this key took over. Of a connection that is lost nobody
+    /// asks any more, so that what comes over it does not end a router that has come back over a new one.
+    private static func isSuperseded(_ error: any Error) -> Bool {
+        if case .refused(.superseded, _) = error as? DirectoryConnectionError { true } else { false }
     }
 
     /// Take up what was known before the start: an older list is not believed after it either.

@@ -26,6 +26,14 @@ struct AllowFileWatchTests {
         #expect(read == [.listed([two: ""])])
     }
 
+    @Test("says in words what is wrong with the file") func words() {
+        let errors = [AllowListError(line: 2, problem: "bad"), AllowListError(line: 4, problem: "worse")]
+        #expect(AllowFileWatch.words(.malformedAllowFile(path: "r", errors: errors)) == "r, line 2: bad; line 4: worse")
+        #expect(
+            AllowFileWatch.words(.cannotReadAllowFile(path: "r", why: "there is no such file"))
+                == "r: there is no such file")
+    }
+
     @Test("a file of so many bytes is read, and one of one more is not", arguments: [0, 1]) func size(extra: Int) throws
     {
         let directory = try TemporaryDirectory()

@@ -13,21 +13,72 @@ struct DirectoryCoreTests {
     @Test("a connection that is said to be up twice counts once") func establishedTwice() async throws {
         let test = try TestCore(connections: { $0.halfOpenPerAddress = 1 })
         let connection = try #require(await test.connect())
-        for _ in 0..<2 { await test.core.established(connection) }
+        for _ in 0..<2 { #expect(await test.core.established(connection, peerKey: nil)) }
         #expect(await test.connect() != nil)
-        #expect(await test.connect() == nil)
+        #expect(test.reached.isEmpty)
+        #expect(await test.connect() != nil)
         #expect(test.reached == [.halfOpenPerAddress])
     }
 
-    @Test("a connection that was up leaves no room for another half-open one when it is gone") func closed()
-        async throws
-    {
+    @Test("who makes way is closed, and it is counted what for") func makesWay() async throws {
         let test = try TestCore(connections: { $0.halfOpenPerAddress = 1 })
-        let connection = try #require(await test.connect())
-        await test.core.established(connection)
-        await test.core.closed(connection)
+        let closed = NIOLockedValueBox<[DirectoryMessage?]>([])
+        let address = IPAddress.v4(0x0808_0404)
+        #expect(await test.core.admit(address) { last in closed.withLockedValue { $0.append(last) } } != nil)
+        #expect(closed.withLockedValue { $0.isEmpty })
         #expect(await test.connect() != nil)
-        #expect(await test.connect() == nil)
+        #expect(closed.withLockedValue { $0 } == [nil])
+        #expect(test.reached == [.halfOpenPerAddress])
+    }
+
+    @Test("registrations without the right key take nothing from those of an address, nor newcomers from a known OR")
+    func registrations() async throws {
+        let test = try TestCore(connections: {
+            $0.registrationsPerSecond = 0
+            $0.registrationBurst = 2
+            $0.knownRegistrationBurst = 2
+        })
+        await test.core.tick()
+        let router = TestRouter()
+        let stranger = try #require(await test.connect())
+        for _ in 0..<5 {
+            await #expect(throws: RegistrationRefusal.wrongLinkKey) {
+                try await test.core.register(
+                    try router.descriptor(), over: stranger, peerKey: Ed25519PrivateKey().publicKey)
+            }
+        }
+        #expect(test.reached.isEmpty)
+        let (first, probe) = try await test.register(router)
+        await test.core.probeFinished(try #require(probe), .completed)
+        test.clock.advance(200)
+        await test.core.tick()
+        _ = try await first.value
+        let (newcomer, _) = try await test.register(TestRouter())
+        func refused(_ router: TestRouter, sequence: UInt64) async throws {
+            let connection = try #require(await test.connect())
+            await #expect(throws: RegistrationRefusal.tooOften) {
+                try await test.core.register(
+                    try router.descriptor(sequence: sequence), over: connection, peerKey: router.linkKey.publicKey)
+            }
+        }
+        try await refused(TestRouter(), sequence: 1)
+        #expect(test.reached == [.registrationsPerAddress])
+        var known = test.lanes.known.makeAsyncIterator()
+        for sequence in 2...3 as ClosedRange<UInt64> {
+            let connection = try #require(await test.connect())
+            let core = test.core
+            let descriptor = try router.descriptor(sequence: sequence)
+            let again = Task {
+                try await core.register(descriptor, over: connection, peerKey: router.linkKey.publicKey)
+            }
+            await test.core.probeFinished(try #require(await known.next()), .completed)
+            test.clock.advance(200)
+            await test.core.tick()
+            _ = try await again.value
+        }
+        try await refused(router, sequence: 4)
+        #expect(test.reached == [.registrationsPerAddress, .registrationsPerRouter])
+        newcomer.cancel()
     }
 
     @Test("a request too many of one address is counted") func requests() async throws {
@@ -36,10 +87,12 @@ struct DirectoryCoreTests {
             $0.addressRequestBurst = 1
         })
         let connection = try #require(await test.connect())
-        #expect(await test.core.takesRequest(over: connection))
+        let request = DirectoryMessage.getConsensus(haveRevision: 0)
+        #expect(await test.core.takesRequest(request, over: connection))
         #expect(test.reached.isEmpty)
-        #expect(await !test.core.takesRequest(over: connection))
+        #expect(await !test.core.takesRequest(request, over: connection))
         #expect(test.reached == [.requestsPerAddress])
+        #expect(await test.core.takesRequest(.register([]), over: connection))
     }
 
     @Test("a router for which there is no room is refused, and counted as what it is", arguments: [true, false])
@@ -101,6 +154,28 @@ struct DirectoryCoreTests {
         }
     }
 
+    @Test("a date that jumps a year ahead and back does not stop that") func pruningByAnotherDate() async throws {
+        // Listed until the grace of the start is over.
+        let stored = StoredRouter(
+            descriptor: try TestRouter().descriptor(), firstSeen: 1, lastSeen: TestRegistry.startSeconds - 8200,
+            isListed: true)
+        let test = try TestCore(
+            registry: {
+                $0.forgetAfterSeconds = 10_000
+                $0.resignSeconds = 1
+            }, stored: [stored])
+        let year: Int64 = 365 * 86_400_000
+        test.clock.turnBack(-year)
+        await test.core.tick()
+        #expect(try test.store.load().routers.count == 1)
+        test.clock.turnBack(year)
+        for (passed, count) in [(3599, 1), (1, 0)] {
+            test.clock.advance(Int64(passed) * 1000)
+            await test.core.tick()
+            #expect(try test.store.load().routers.count == count)
+        }
+    }
+
     @Test("a router is told of the first revision that lists it, and of none before") func listed() async throws {
         let test = try TestCore()
         await test.core.tick()
@@ -149,7 +224,7 @@ struct DirectoryCoreTests {
         let router = TestRouter()
         var outcomes: [Task<UInt64, any Error>] = []
         for sequence in 1...2 as ClosedRange<UInt64> {
-            let connection = try #require(await core.admit(.v4(0x0808_0404)) {})
+            let connection = try #require(await core.admit(.v4(0x0808_0404)) { _ in })
             let descriptor = try router.descriptor(sequence: sequence)
             outcomes.append(
                 Task { try await core.register(descriptor, over: connection, peerKey: router.linkKey.publicKey) })

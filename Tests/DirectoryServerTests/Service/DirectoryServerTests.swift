@@ -158,6 +158,10 @@ struct DirectoryServerTests {
             _ = try await connection.heartbeat(counter: 1, load: RouterLoad())
             try "\(second.router.fingerprint.base64URL)\n".write(toFile: path, atomically: true, encoding: .utf8)
             try await connection.closeFuture.get()
+            let told = await #expect(throws: DirectoryConnectionError.self) {
+                try await connection.heartbeat(counter: 2, load: RouterLoad())
+            }
+            #expect(told.flatMap(Self.code) == .notAllowed)
             let other = try await second.join(directory)
             await other.close()
         }
@@ -183,12 +187,20 @@ struct DirectoryServerTests {
         try await router.stop()
     }
 
-    @Test("a newer registration of a router closes the older connection") func superseded() async throws {
+    @Test("a newer registration of a router closes the older connection, and says so") func superseded() async throws {
         try await TestDirectory.with { directory in
             let router = try await FakeRouter.start(on: directory.group)
             let old = try await router.join(directory)
+            let waiting = Task { try await old.consensus(newerThan: .max) }
             let new = try await router.join(directory, sequence: 2)
+            // Whatever was asked, and whatever is asked later.
+            let refused = await #expect(throws: DirectoryConnectionError.self) { try await waiting.value }
+            #expect(refused.flatMap(Self.code) == .superseded)
             try await old.closeFuture.get()
+            let later = await #expect(throws: DirectoryConnectionError.self) {
+                try await old.heartbeat(counter: 1, load: RouterLoad())
+            }
+            #expect(later.flatMap(Self.code) == .superseded)
             _ = try await new.heartbeat(counter: 1, load: RouterLoad())
             await new.close()
             try await router.stop()
@@ -338,27 +350,69 @@ struct DirectoryServerTests {
         }
     }
 
-    @Test("registrations of one address come at a rate, whichever router they are for") func registrationRate()
-        async throws
-    {
+    @Test("registrations of one address that cost a probe come at a rate, whichever router they are for")
+    func registrationRate() async throws {
+        let nowhere = try ReservedPort()
         try await TestDirectory.with(change: {
             $0.connectionLimits.registrationsPerSecond = 0
             $0.connectionLimits.registrationBurst = 2
         }) { directory in
             var codes: [DirectoryErrorCode?] = []
-            for _ in 0..<3 {
-                let router = TestRouter()
+            // Not on the public Internet, and not loopback: refused without a probe.
+            for address in [0x0A00_0001, 0x0A00_0001, 0x7f00_0001, 0x7f00_0001, 0x7f00_0001] as [UInt32] {
+                var router = TestRouter()
+                router.address = Endpoint(address: .v4(address), port: nowhere.port)
+                let descriptor = try router.descriptor(published: TestDirectory.unixSeconds)
                 let connection = try await directory.connect(try LinkCredentials(linkKey: router.linkKey))
                 let refused = await #expect(throws: DirectoryConnectionError.self) {
-                    // Not on the public Internet, and not loopback: refused without a probe, until the bucket is empty.
-                    var elsewhere = router
-                    elsewhere.address = Endpoint(address: .v4(0x0A00_0001), port: 9001)
-                    _ = try await connection.register(
-                        try elsewhere.descriptor(published: TestDirectory.unixSeconds))
+                    try await connection.register(descriptor)
                 }
                 codes.append(refused.flatMap(Self.code))
             }
-            #expect(codes == [.addressNotPublic, .addressNotPublic, .busy])
+            #expect(codes == [.addressNotPublic, .addressNotPublic, .unreachable, .unreachable, .busy])
+        }
+    }
+
+    @Test("an OR at whose address strangers use up everything stays, comes back and registers anew; strangers do not")
+    func strangersAtAnAddress() async throws {
+        try await TestDirectory.with(change: {
+            $0.connectionLimits.perAddress = 2
+            $0.connectionLimits.addressRequestsPerSecond = 0
+            $0.connectionLimits.addressRequestBurst = 2
+            $0.connectionLimits.registrationsPerSecond = 0
+            $0.connectionLimits.registrationBurst = 1
+        }) { directory in
+            let router = try await FakeRouter.start(on: directory.group)
+            let first = try await router.join(directory)
+            let strangers = [try await directory.connect(), try await directory.connect()]
+            for stranger in strangers { _ = try await stranger.ticket(commitment: .zero) }
+            func strangersAreRefused() async throws {
+                let newcomer = try LinkCredentials(linkKey: Ed25519PrivateKey())
+                for credentials in [nil, newcomer] {
+                    _ = await #expect(throws: DirectoryConnectionError.self) {
+                        try await directory.connect(credentials)
+                    }
+                }
+            }
+            try await strangersAreRefused()
+            for counter in 1...5 as ClosedRange<UInt64> {
+                _ = try await first.heartbeat(counter: counter, load: RouterLoad())
+            }
+            await first.close()
+            for sequence in 2...3 as ClosedRange<UInt64> {
+                let again = try await router.join(directory, sequence: sequence)
+                let consensus = try #require(try await again.consensus(newerThan: 0))
+                #expect(consensus.routers.map(\.identity) == [router.router.fingerprint])
+                _ = try await again.heartbeat(counter: 1, load: RouterLoad())
+                try await strangersAreRefused()
+                await again.close()
+            }
+            let busy = await #expect(throws: DirectoryConnectionError.self) {
+                try await strangers[0].ticket(commitment: .zero)
+            }
+            #expect(busy.flatMap(Self.code) == .busy)
+            await strangers[1].close()
+            try await router.stop()
         }
     }
 
@@ -383,18 +437,16 @@ struct DirectoryServerTests {
                 try await ClientBootstrap(group: group).connect(host: "127.0.0.1", port: Int(directory.port)).get()
             }
             let silent = [try await connect(), try await connect(), try await connect()]
-            // One is past the limit, whichever the server comes to last: closed without a word.
+            // One is past the limit: whichever the server came to first makes way, without a word.
             for _ in 0..<500 where silent.allSatisfy(\.isActive) { try await Task.sleep(for: .milliseconds(20)) }
             #expect(silent.count(where: \.isActive) == 2)
-            _ = await #expect(throws: DirectoryConnectionError.self) { try await directory.connect() }
+            // So nobody keeps the others out by saying nothing.
+            let connection = try await directory.connect()
+            _ = try await connection.consensus(newerThan: 0)
+            for _ in 0..<500 where silent.count(where: \.isActive) > 1 { try await Task.sleep(for: .milliseconds(20)) }
+            #expect(silent.count(where: \.isActive) == 1)
+            await connection.close()
             for channel in silent { try? await channel.close().get() }
-            var connection: DirectoryConnection?
-            for _ in 0..<200 where connection == nil {
-                connection = try? await directory.connect()
-                if connection == nil { try await Task.sleep(for: .milliseconds(20)) }
-            }
-            _ = try await #require(connection).consensus(newerThan: 0)
-            await connection?.close()
         }
     }
 }

@@ -55,4 +55,14 @@ struct ProbeLanesTests {
         #expect(!budget.take(1))
         #expect(reached.withLockedValue { $0 } == [.answerBytes, .answerBytes])
     }
+
+    @Test("an eighth is kept for small answers") func smallAnswers() {
+        let small = AnswerBudget.smallByteCount
+        let budget = AnswerBudget(limit: 16 * small, metrics: ServerMetrics())
+        #expect(budget.take(14 * small))
+        #expect(!budget.take(small + 1))
+        #expect(budget.take(small))
+        #expect(budget.take(small))
+        #expect(!budget.take(1))
+    }
 }

@@ -40,6 +40,25 @@ struct RegistryStoreTests {
         #expect(content.lastRevision == 1)
     }
 
+    @Test(
+        "leaves out a row in which a column has another type", arguments: ["firstSeen", "lastSeen", "descriptor"])
+    func otherType(column: String) throws {
+        let directory = try TemporaryDirectory()
+        let store = try RegistryStore(path: directory.file("registry.sqlite"))
+        let routers = try (0..<2).map { _ in
+            StoredRouter(descriptor: try TestRouter().descriptor(), firstSeen: 1, lastSeen: 2, isListed: true)
+        }
+        try store.save(routers, revision: 1)
+        try store.database.write {
+            try $0.execute(
+                sql: "UPDATE router SET \(column) = 'yesterday' WHERE identity = ?",
+                arguments: [Data(routers[0].descriptor.identity.rawBytes)])
+        }
+        let content = try store.load()
+        #expect(content.routers == [routers[1]])
+        #expect(content.damagedCount == 1)
+    }
+
     @Test("refuses a file that is no database") func noDatabase() throws {
         let directory = try TemporaryDirectory()
         let path = directory.file("registry.sqlite")

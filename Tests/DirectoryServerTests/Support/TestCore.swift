@@ -63,7 +63,7 @@ struct TestCore: Sendable {
         self.messages = messages
     }
 
-    func connect() async -> ConnectionID? { await self.core.admit(.v4(0x0808_0404)) {} }
+    func connect() async -> ConnectionID? { await self.core.admit(.v4(0x0808_0404)) { _ in } }
 
     /// Ask for a router to be registered, and return once its probe is due, or the registration has been refused.
     func register(

@@ -64,6 +64,17 @@ struct RouterDirectoryTests {
         #expect(sequences == [Play.start, Play.start + 1])
     }
 
+    @Test("one whose place another with its key has taken ends, and says why")
+    func superseded() async throws {
+        let play = Play()
+        play.state.withLockedValue { state in
+            state.answers = [.max: (1, 1)]
+            state.end = .superseded
+        }
+        await #expect(throws: DirectoryConnectionError.refused(.superseded, text: "")) { try await play.router().run() }
+        #expect(play.state.withLockedValue { $0.registered.count } == 1)
+    }
+
     @Test("a new onion key is announced at once, in a registration of its own")
     func rotation() async throws {
         let play = Play()
@@ -119,6 +130,8 @@ private final class Play: Sendable {
         /// Revision and this router's number in the list that follows a revision, 0 if it is not listed; without one the
         /// directory ends the connection once, where lists are given at all.
         var answers: [UInt64: (revision: UInt64, sequence: UInt64)] = [:]
+        /// What it says then.
+        var end = DirectoryErrorCode.shuttingDown
         /// Whether a wait ends at once; others do not end.
         var sleep: @Sendable (inout State) -> Bool = { _ in false }
         var isOver: @Sendable (State) -> Bool = { _ in false }
@@ -238,13 +251,13 @@ private final class Play: Sendable {
             return .registered(sequence: descriptor.descriptor.sequence, revision: 5)
         case .heartbeat(let counter, _): return .heartbeatAck(counter: counter, revision: 5)
         case .getConsensus(let have):
-            let (answer, ends) = self.change { state -> ((revision: UInt64, sequence: UInt64)?, Bool) in
+            let (answer, end) = self.change { state -> ((revision: UInt64, sequence: UInt64)?, DirectoryErrorCode?) in
                 if state.registered.count == 1 { state.readyCountWhenAsked[have] = state.readyCount }
                 let answer = state.answers[have]
                 state.isRefused = answer == nil && !state.answers.isEmpty && state.registered.count == 1
-                return (answer, state.isRefused)
+                return (answer, state.isRefused ? state.end : nil)
             }
-            if ends { return .error(.shuttingDown, text: "") }
+            if let end { return .error(end, text: "") }
             guard let answer,
                 let consensus = try? Consensus.make(
                     revision: answer.revision, validAfter: 1_790_000_000, freshUntil: 1_790_003_600,
