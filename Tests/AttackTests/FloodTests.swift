@@ -87,6 +87,8 @@ struct FloodTests {
     func lookups() async throws {
         var parameters = NetworkParameters.testNetwork
         try parameters.set(.resolvesPerCircuit, to: 2)
+        // Long enough for the name server to be given up before the stream is: then the look-up is over too.
+        try parameters.set(.exitConnectTimeout, to: 40_000)
         // A name server that says nothing, so that look-ups last.
         let silent = try await DatagramBootstrap(group: MultiThreadedEventLoopGroup.singleton)
             .bind(host: "127.0.0.1", port: 0).get()

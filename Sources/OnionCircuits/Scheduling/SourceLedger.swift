@@ -3,11 +3,12 @@ public import NIOCore
 /// What each source (an address, or a network of them) has open and how often it asks, so that none takes what is there
 /// for all.
 ///
-/// A connection is *half-open* until it is said to be established. A source is remembered while it has a connection or a
-/// bucket that is not full: forgetting another one changes nothing. When there are too many all the same, those without
-/// a connection whose buckets are fullest are forgotten; whoever has so many addresses could have used new ones.
+/// A connection is *half-open* until it is said to be established. A source is remembered while it has a connection, a
+/// circuit or a bucket that is not full: forgetting another one changes nothing. When there are too many all the same,
+/// those without a connection or circuit whose buckets are fullest are forgotten; whoever has so many addresses could
+/// have used new ones.
 ///
-/// - Invariant: at most `rememberedSources` entries, or one for each connection if that is more.
+/// - Invariant: at most `rememberedSources` entries, or one for each connection and circuit if that is more.
 /// - Complexity: O(1) amortised; forgetting looks at all entries, and makes room for as many more as half of them.
 /// - Source: DESIGN §7 *A link without a certificate*
 public struct SourceLedger<Source: Hashable & Sendable>: Sendable {
@@ -23,12 +24,16 @@ public struct SourceLedger<Source: Hashable & Sendable>: Sendable {
         /// What one source asks for over all its connections.
         public var requestsPerSecond: Int
         public var requestBurst: Int
+        /// Circuits of all sources, and how many of those only exempt ones may use. Not every owner has circuits.
+        public var circuits: Int
+        public var reservedCircuits: Int
+        public var circuitsPerSource: Int
         public var rememberedSources: Int
 
         public init(
             connections: Int, reservedConnections: Int, connectionsPerSource: Int, halfOpenPerSource: Int,
             connectsPerSecond: Int, connectBurst: Int, requestsPerSecond: Int, requestBurst: Int,
-            rememberedSources: Int = 16_384
+            circuits: Int = 0, reservedCircuits: Int = 0, circuitsPerSource: Int = 0, rememberedSources: Int = 16_384
         ) {
             self.connections = connections
             self.reservedConnections = reservedConnections
@@ -38,6 +43,9 @@ public struct SourceLedger<Source: Hashable & Sendable>: Sendable {
             self.connectBurst = connectBurst
             self.requestsPerSecond = requestsPerSecond
             self.requestBurst = requestBurst
+            self.circuits = circuits
+            self.reservedCircuits = reservedCircuits
+            self.circuitsPerSource = circuitsPerSource
             self.rememberedSources = rememberedSources
         }
     }
@@ -47,9 +55,15 @@ public struct SourceLedger<Source: Hashable & Sendable>: Sendable {
         case connections, connectionsPerSource, halfOpenPerSource, connectsPerSource
     }
 
+    /// Which limit keeps a circuit out.
+    public enum CircuitRefusal: Equatable, Sendable {
+        case circuits, circuitsPerSource
+    }
+
     private struct Entry: Sendable {
         var connectionCount = 0
         var establishedCount = 0
+        var circuitCount = 0
         var connects: TokenBucket
         var requests: TokenBucket
 
@@ -69,6 +83,7 @@ public struct SourceLedger<Source: Hashable & Sendable>: Sendable {
 
     public private(set) var limits: Limits
     public private(set) var connectionCount = 0
+    public private(set) var circuitCount = 0
     private var entries: [Source: Entry] = [:]
 
     public init(limits: Limits) { self.limits = limits }
@@ -84,6 +99,7 @@ public struct SourceLedger<Source: Hashable & Sendable>: Sendable {
             var entry = Entry(limits, now: now)
             entry.connectionCount = old.connectionCount
             entry.establishedCount = old.establishedCount
+            entry.circuitCount = old.circuitCount
             self.entries[source] = entry
         }
     }
@@ -131,6 +147,27 @@ public struct SourceLedger<Source: Hashable & Sendable>: Sendable {
         return entry.requests.take(now: now)
     }
 
+    /// Count one more circuit of the source, or say what keeps it out.
+    ///
+    /// - Parameter isExempt: whether only the limit of all circuits holds for the source.
+    public mutating func takeCircuit(_ source: Source, isExempt: Bool = false, now: NIODeadline) -> CircuitRefusal? {
+        let open = self.limits.circuits - (isExempt ? 0 : self.limits.reservedCircuits)
+        guard self.circuitCount < open else { return .circuits }
+        var entry = self.entry(source, now: now)
+        guard isExempt || entry.circuitCount < self.limits.circuitsPerSource else { return .circuitsPerSource }
+        entry.circuitCount += 1
+        self.circuitCount += 1
+        self.entries[source] = entry
+        return nil
+    }
+
+    /// A circuit of the source has ended; said of each that was taken, once.
+    public mutating func circuitEnded(_ source: Source) {
+        guard let entry = self.entries[source], entry.circuitCount > 0 else { return }
+        self.entries[source]?.circuitCount -= 1
+        self.circuitCount -= 1
+    }
+
     private mutating func entry(_ source: Source, now: NIODeadline) -> Entry {
         if let entry = self.entries[source] { return entry }
         if self.entries.count >= self.limits.rememberedSources { self.forgetSome(now: now) }
@@ -139,7 +176,7 @@ public struct SourceLedger<Source: Hashable & Sendable>: Sendable {
 
     private mutating func forgetSome(now: NIODeadline) {
         var idle: [(source: Source, missing: Int)] = []
-        for (source, entry) in self.entries where entry.connectionCount == 0 {
+        for (source, entry) in self.entries where entry.connectionCount == 0 && entry.circuitCount == 0 {
             var entry = entry
             let missing = entry.missingTokens(now: now)
             if missing == 0 { self.entries[source] = nil } else { idle.append((source, missing)) }

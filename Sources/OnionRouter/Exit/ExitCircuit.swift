@@ -18,7 +18,8 @@ final class ExitCircuit {
     private unowned let loop: RouterLoop
     private let backward: HopCipher
     private var begins: TokenBucket
-    private var lookups = 0
+    /// The OR's, but with this circuit's share of look-ups.
+    private let connector: ExitConnector
     /// Connections being opened, those whose streams have ended meanwhile included.
     private var connecting = 0
     private var endpoint: CircuitEndpoint?
@@ -27,6 +28,9 @@ final class ExitCircuit {
         self.circuit = circuit
         self.loop = loop
         self.backward = backward
+        var connector = loop.shared.connector
+        connector.resolver = CircuitLookups(on: loop)
+        self.connector = connector
         let parameters = loop.view.parameters
         self.begins = TokenBucket(
             ratePerSecond: parameters[.beginsPerSecond], burst: parameters[.beginBurst], now: loop.eventLoop.now)
@@ -58,13 +62,17 @@ final class ExitCircuit {
         if let refusal = self.refusal(of: begin) { return stream.end(refusal) }
         let metrics = self.loop.shared.metrics
         let admission = self.loop.shared.admission
-        guard let receiveBufferByteCount = admission.takesStream(streamCount: self.endpoint?.streamCount ?? 1) else {
-            metrics.reached(.streams)
+        let isDirectory = begin.target == .directory
+        guard
+            let receiveBufferByteCount = admission.takesStream(
+                streamCount: self.endpoint?.streamCount ?? 1,
+                toDirectoryAt: isDirectory ? self.loop.eventLoop.now : nil)
+        else {
             return stream.end(.resourceLimit)
         }
         self.connecting += 1
         let bound = NIOLoopBound((self, stream), eventLoop: self.loop.eventLoop)
-        self.loop.shared.connector
+        self.connector
             .connect(
                 to: begin.target, receiveBufferByteCount: receiveBufferByteCount, in: self.loop.view,
                 on: self.loop.eventLoop
@@ -74,11 +82,13 @@ final class ExitCircuit {
                 exit.connecting -= 1
                 switch result {
                 case .failure(let error):
-                    admission.streamEnded(receiveBufferByteCount)
+                    admission.streamEnded(receiveBufferByteCount, toDirectory: isDirectory)
                     metrics.refusedStreams.increment()
                     stream.end(ExitConnector.reason(of: error))
                 case .success(let connection):
-                    connection.channel.closeFuture.whenComplete { _ in admission.streamEnded(receiveBufferByteCount) }
+                    connection.channel.closeFuture.whenComplete { _ in
+                        admission.streamEnded(receiveBufferByteCount, toDirectory: isDirectory)
+                    }
                     guard stream.connected(connection.connected) else {
                         stream.end(.unspecified)
                         // The destination is not to take it for an empty request.
@@ -126,16 +136,10 @@ final class ExitCircuit {
         guard self.circuit.previousHop.isListed || parameters.allows(.allowOneHopBegin) else {
             return stream.resolved(.failed(.notAllowed))
         }
-        guard self.lookups < parameters[.resolvesPerCircuit] || self.refused(by: .lookupsPerCircuit),
-            self.admits(parameters)
-        else {
-            return stream.resolved(.failed(.resourceLimit))
-        }
-        self.lookups += 1
-        let bound = NIOLoopBound((self, stream), eventLoop: self.loop.eventLoop)
-        self.loop.shared.connector.resolve(query, in: self.loop.view, on: self.loop.eventLoop).whenComplete { result in
-            let (exit, stream) = bound.value
-            exit.lookups -= 1
+        guard self.admits(parameters) else { return stream.resolved(.failed(.resourceLimit)) }
+        let bound = NIOLoopBound(stream, eventLoop: self.loop.eventLoop)
+        self.connector.resolve(query, in: self.loop.view, on: self.loop.eventLoop).whenComplete { result in
+            let stream = bound.value
             switch result {
             case .success(let resolved): stream.resolved(resolved)
             case .failure(let error): stream.resolved(.failed(ExitConnector.reason(of: error)))

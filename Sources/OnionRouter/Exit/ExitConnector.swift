@@ -10,7 +10,7 @@ import OnionStreams
 ///
 /// - Source: DESIGN §12
 struct ExitConnector: Sendable {
-    let resolver: any NameService
+    var resolver: any NameService
     let gate: ExitGate
     /// The directory server, which every OR connects to on a client's behalf.
     let directory: String

@@ -41,6 +41,9 @@ package final class Resolver: NameService {
 
     /// Look-ups under way, those of all circuits together, until the network says another number.
     package static let pendingLimit = 1024
+    /// Addresses of each family that are taken from one answer: whoever owns a name can give it thousands, and each of
+    /// them is judged on an event loop.
+    static let addressLimit = 16
     static let tryMilliseconds: CInt = 2000
     static let tries: CInt = 2
 
@@ -58,7 +61,7 @@ package final class Resolver: NameService {
 
     deinit { self.worker.stop() }
 
-    /// Return the addresses of `name`, IPv4 first, never none.
+    /// Return the addresses of `name`, IPv4 first, at most ``addressLimit`` of each family, never none.
     package func addresses(of name: String, on eventLoop: any EventLoop) -> EventLoopFuture<Answer> {
         let promise = eventLoop.makePromise(of: Answer.self)
         self.worker.submit(.addresses(of: name, promise))
@@ -297,15 +300,21 @@ private final class AresChannel: @unchecked Sendable {
         var node = result?.pointee.nodes
         while let current = node?.pointee {
             if let address = current.ai_addr.flatMap({ IPAddress($0, byteCount: Int(current.ai_addrlen)) }) {
-                if case .v4 = address { v4.append(address) } else { v6.append(address) }
+                let isTaken = address.isIPv4 ? Self.append(address, to: &v4) : Self.append(address, to: &v6)
                 let seconds = UInt32(clamping: current.ai_ttl)
-                ttl = min(ttl ?? seconds, seconds)
+                if isTaken { ttl = min(ttl ?? seconds, seconds) }
             }
             node = current.ai_next
         }
         let addresses = v4 + v6
         guard !addresses.isEmpty else { return .failure(Resolver.Failure.noSuchName) }
         return .success(Resolver.Answer(addresses: addresses, ttlSeconds: ttl ?? 0))
+    }
+
+    private static func append(_ address: IPAddress, to addresses: inout [IPAddress]) -> Bool {
+        guard addresses.count < Resolver.addressLimit else { return false }
+        addresses.append(address)
+        return true
     }
 
     /// Wait until a name server answers, a time-out is due or `wakeup` is written, and let c-ares do its part.

@@ -430,7 +430,7 @@ final class RouterLoop {
 
     private func remove(_ id: CircuitID, from link: Link) {
         guard case .previous = self.tables[ObjectIdentifier(link)]?.remove(id) else { return }
-        self.shared.admission.circuitEnded()
+        self.shared.admission.circuitEnded(link.remoteAddress)
     }
 
     // MARK: Create
@@ -467,12 +467,11 @@ final class RouterLoop {
     /// Which limit keeps the peer from one more circuit; if none does, the circuit is counted in.
     private func limitReached(byCreateOn table: LinkTable) -> RouterLimit? {
         guard table.hasRoom(self.view.parameters) else { return .circuitsPerLink }
-        if table.peer.isClient, let address = table.link.remoteAddress,
-            !self.shared.admission.takesCreate(from: address)
-        {
+        let address = table.link.remoteAddress
+        if table.peer.isClient, let address, !self.shared.admission.takesCreate(from: address) {
             return .createsPerAddress
         }
-        return self.shared.admission.takesCircuit() ? nil : .circuits
+        return self.shared.admission.limitReached(byCircuitFrom: address, isListed: table.peer.isListed)
     }
 
     /// Answer a Create that comes to nothing.

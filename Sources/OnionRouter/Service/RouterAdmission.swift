@@ -4,19 +4,19 @@ import OnionAddress
 import OnionCircuits
 import OnionDirectory
 
-/// What the OR as a whole takes on: connections by address and in all, Creates by address, circuits and exit streams in
+/// What the OR as a whole takes on: connections and circuits by address and in all, Creates by address, exit streams in
 /// all. Shared by all event loops; asked once a connection, circuit or stream, never once a cell.
 ///
 /// The addresses of listed ORs and of the directory are exempt from what holds for one address, and an eighth of all
-/// connections is kept for them: clients cannot shut them out.
+/// connections and of all circuits is kept for them: clients cannot shut them out.
 ///
 /// - Source: DESIGN §5, §7
 final class RouterAdmission: Sendable {
     private struct State {
         var ledger: SourceLedger<IPPrefix>
         var exempt: Set<IPPrefix>
-        var circuits: Allotment
         var streams: Allotment
+        var directoryStreams: DirectoryStreams
         var receiveMemory = ReceiveMemory.ofMachine
     }
 
@@ -32,6 +32,34 @@ final class RouterAdmission: Sendable {
         }
     }
 
+    /// Exit streams to the directory server. They leave from this OR's own address, for which the server has limits
+    /// too: clients are to use up no more than a part of what it grants there, so that the OR itself still reaches it.
+    private struct DirectoryStreams {
+        var count = 0
+        var begins: TokenBucket
+
+        /// - Parameter parameters: those of a test network, where all clients are on one machine, raise the rate.
+        init(_ parameters: NetworkParameters) {
+            let isRaised = parameters.allows(.allowLoopback)
+            // Full at the first stream, whenever that is.
+            self.begins = TokenBucket(
+                ratePerSecond: isRaised ? 10_000 : RouterAdmission.directoryBeginsPerSecond,
+                burst: isRaised ? 10_000 : RouterAdmission.directoryStreamLimit, now: .uptimeNanoseconds(0))
+        }
+
+        mutating func update(_ parameters: NetworkParameters) {
+            var other = Self(parameters)
+            guard other.begins.ratePerSecond != self.begins.ratePerSecond else { return }
+            other.count = self.count
+            self = other
+        }
+
+        mutating func limitReached(now: NIODeadline) -> RouterLimit? {
+            guard self.count < RouterAdmission.directoryStreamLimit else { return .directoryStreams }
+            return self.begins.take(now: now) ? nil : .directoryBegins
+        }
+    }
+
     private let metrics: RouterMetrics
     private let directory: IPPrefix?
     private let descriptorCount: Int
@@ -40,6 +68,11 @@ final class RouterAdmission: Sendable {
     /// Descriptors that are neither a peer's connection nor a destination's: event loops, name servers, links that this
     /// OR dials, files.
     static let ownDescriptorCount = 192
+    /// Streams to the directory server at once, which are also as many as may begin at once: three quarters of the
+    /// connections that it takes from one address.
+    static let directoryStreamLimit = 384
+    /// New ones a second: a fifth of what it takes from one address.
+    static let directoryBeginsPerSecond = 10
 
     /// - Parameters:
     ///   - directory: where the directory server is, if that was given as an address.
@@ -52,8 +85,8 @@ final class RouterAdmission: Sendable {
             State(
                 ledger: SourceLedger(limits: Self.limits(view.parameters, descriptorCount)),
                 exempt: Set([self.directory].compactMap { $0 }),
-                circuits: Allotment(limit: view.parameters[.circuitsTotal]),
-                streams: Allotment(limit: Self.streamLimit(view.parameters, descriptorCount))))
+                streams: Allotment(limit: Self.streamLimit(view.parameters, descriptorCount)),
+                directoryStreams: DirectoryStreams(view.parameters)))
     }
 
     /// A newer consensus came.
@@ -63,8 +96,8 @@ final class RouterAdmission: Sendable {
         self.state.withLockedValue { state in
             state.ledger.update(limits, now: .now())
             state.exempt = exempt
-            state.circuits.limit = view.parameters[.circuitsTotal]
             state.streams.limit = Self.streamLimit(view.parameters, self.descriptorCount)
+            state.directoryStreams.update(view.parameters)
         }
     }
 
@@ -106,24 +139,57 @@ final class RouterAdmission: Sendable {
         self.state.withLockedValue { $0.ledger.takeRequest(address.sourceNetwork, now: .now()) }
     }
 
-    /// Count a circuit in, unless there are too many; if it is in, ``circuitEnded()`` ends it.
-    func takesCircuit() -> Bool { self.state.withLockedValue { $0.circuits.take() } }
+    /// Count in a circuit that the peer at `address` creates, or say which limit keeps it out; if it is in,
+    /// ``circuitEnded(_:)`` ends it.
+    ///
+    /// - Parameters:
+    ///   - address: of the link's far end; all without one count as one.
+    ///   - isListed: whether the peer is an OR of the consensus, which is exempt wherever its connection comes from.
+    func limitReached(byCircuitFrom address: IPAddress?, isListed: Bool) -> RouterLimit? {
+        let source = Self.source(address)
+        let refusal = self.state.withLockedValue { state in
+            state.ledger.takeCircuit(
+                source, isExempt: isListed || state.exempt.contains(source), now: .now())
+        }
+        switch refusal {
+        case nil: return nil
+        case .circuits: return .circuits
+        case .circuitsPerSource: return .circuitsPerAddress
+        }
+    }
 
-    func circuitEnded() { self.state.withLockedValue { $0.circuits.count -= 1 } }
+    /// A circuit that was counted in for `address` is gone.
+    func circuitEnded(_ address: IPAddress?) {
+        self.state.withLockedValue { $0.ledger.circuitEnded(Self.source(address)) }
+    }
+
+    private static func source(_ address: IPAddress?) -> IPPrefix { (address ?? .v4(0)).sourceNetwork }
 
     // MARK: Streams
 
-    /// Count an exit stream's socket in, unless there are too many; if it is in, ``streamEnded(_:)`` ends it.
+    /// Count an exit stream's socket in, unless there are too many; if it is in, ``streamEnded(_:toDirectory:)`` ends
+    /// it.
     ///
-    /// - Parameter streamCount: streams of its circuit, itself included.
+    /// - Parameters:
+    ///   - streamCount: streams of its circuit, itself included.
+    ///   - now: the time, if it goes to the directory server; nil for one that does not.
     /// - Returns: the size of the socket's receive buffer, which is lent to it.
-    func takesStream(streamCount: Int) -> Int? {
-        self.state.withLockedValue { $0.streams.take() ? $0.receiveMemory.lend(streamCount: streamCount) : nil }
+    func takesStream(streamCount: Int, toDirectoryAt now: NIODeadline? = nil) -> Int? {
+        let (limit, receiveBufferByteCount) = self.state.withLockedValue { state -> (RouterLimit?, Int) in
+            if let now, let limit = state.directoryStreams.limitReached(now: now) { return (limit, 0) }
+            guard state.streams.take() else { return (.streams, 0) }
+            if now != nil { state.directoryStreams.count += 1 }
+            return (nil, state.receiveMemory.lend(streamCount: streamCount))
+        }
+        guard let limit else { return receiveBufferByteCount }
+        self.metrics.reached(limit)
+        return nil
     }
 
-    func streamEnded(_ receiveBufferByteCount: Int) {
+    func streamEnded(_ receiveBufferByteCount: Int, toDirectory: Bool = false) {
         self.state.withLockedValue {
             $0.streams.count -= 1
+            if toDirectory { $0.directoryStreams.count -= 1 }
             $0.receiveMemory.giveBack(receiveBufferByteCount)
         }
     }
@@ -141,11 +207,13 @@ final class RouterAdmission: Sendable {
         _ parameters: NetworkParameters, _ descriptorCount: Int
     ) -> SourceLedger<IPPrefix>.Limits {
         let connections = min(parameters[.connectionsTotal], Self.half(descriptorCount))
+        let circuits = parameters[.circuitsTotal]
         return SourceLedger.Limits(
             connections: connections, reservedConnections: connections / 8,
             connectionsPerSource: parameters[.connectionsPerAddress],
             halfOpenPerSource: parameters[.halfOpenPerAddress],
             connectsPerSecond: parameters[.connectsPerSecond], connectBurst: parameters[.connectBurst],
-            requestsPerSecond: parameters[.createsPerSecond], requestBurst: parameters[.createBurst])
+            requestsPerSecond: parameters[.createsPerSecond], requestBurst: parameters[.createBurst],
+            circuits: circuits, reservedCircuits: circuits / 8, circuitsPerSource: max(1, circuits / 8))
     }
 }

@@ -21,11 +21,14 @@ enum RouterLimit: String, CaseIterable, Sendable {
     case halfOpenPerAddress = "half-open-per-address"
     case connectsPerAddress = "connects-per-address"
     case circuits
+    case circuitsPerAddress = "circuits-per-address"
     case circuitsPerLink = "circuits-per-link"
     case createsPerAddress = "creates-per-address"
     case handshakeQueue = "handshake-queue"
     case handshakeAge = "handshake-age"
     case streams
+    case directoryStreams = "directory-streams"
+    case directoryBegins = "directory-begins"
     case streamsPerCircuit = "streams-per-circuit"
     case beginsPerCircuit = "begins-per-circuit"
     case lookupsPerCircuit = "lookups-per-circuit"

@@ -105,6 +105,64 @@ struct SourceLedgerTests {
         #expect(ledger.takeRequest(1, now: Self.start + .seconds(1)) == false)
     }
 
+    @Test("takes as many circuits of one source as the limit, and one more when one has ended") func circuits() {
+        var ledger = SourceLedger<Int>(
+            limits: Self.limits {
+                $0.circuits = 100
+                $0.circuitsPerSource = 2
+            })
+        for _ in 0..<2 { #expect(ledger.takeCircuit(1, now: Self.start) == nil) }
+        #expect(ledger.takeCircuit(1, now: Self.start) == .circuitsPerSource)
+        #expect(ledger.takeCircuit(2, now: Self.start) == nil)
+        ledger.circuitEnded(1)
+        #expect(ledger.takeCircuit(1, now: Self.start) == nil)
+        #expect(ledger.takeCircuit(1, now: Self.start) == .circuitsPerSource)
+        #expect(ledger.takeCircuit(1, isExempt: true, now: Self.start) == nil)
+        #expect(ledger.circuitCount == 4)
+    }
+
+    @Test("takes as many circuits in all as the limit, and keeps the reserved ones for exempt sources")
+    func circuitReserve() {
+        var ledger = SourceLedger<Int>(
+            limits: Self.limits {
+                $0.circuits = 4
+                $0.reservedCircuits = 2
+                $0.circuitsPerSource = 1
+            })
+        for source in 1...2 { #expect(ledger.takeCircuit(source, now: Self.start) == nil) }
+        #expect(ledger.takeCircuit(3, now: Self.start) == .circuits)
+        for _ in 0..<2 { #expect(ledger.takeCircuit(9, isExempt: true, now: Self.start) == nil) }
+        #expect(ledger.takeCircuit(9, isExempt: true, now: Self.start) == .circuits)
+        ledger.circuitEnded(9)
+        #expect(ledger.takeCircuit(3, now: Self.start) == .circuits)
+        #expect(ledger.takeCircuit(9, isExempt: true, now: Self.start) == nil)
+    }
+
+    @Test("remembers what circuits a source has, past other limits, other sources and ends of what never was")
+    func circuitsStay() {
+        var ledger = SourceLedger<Int>(
+            limits: Self.limits {
+                $0.circuits = 100
+                $0.circuitsPerSource = 2
+                $0.rememberedSources = 4
+            })
+        #expect(ledger.takeCircuit(1, now: Self.start) == nil)
+        ledger.circuitEnded(2)
+        ledger.update(
+            Self.limits {
+                $0.circuits = 100
+                $0.circuitsPerSource = 1
+                $0.rememberedSources = 4
+            }, now: Self.start)
+        for source in 2...50 { #expect(ledger.takeRequest(source, now: Self.start) == true) }
+        #expect(ledger.takeCircuit(1, now: Self.start) == .circuitsPerSource)
+        ledger.circuitEnded(1)
+        ledger.circuitEnded(1)
+        #expect(ledger.circuitCount == 0)
+        #expect(ledger.takeCircuit(1, now: Self.start) == nil)
+        #expect(ledger.takeCircuit(1, now: Self.start) == .circuitsPerSource)
+    }
+
     @Test("forgets full buckets first, and never remembers more sources than the limit") func bound() {
         var ledger = SourceLedger<Int>(
             limits: Self.limits {

@@ -105,6 +105,111 @@ struct ExitCircuitTests {
         }
     }
 
+    @Test("Begins to names count among a circuit's look-ups, for as long as name servers are asked; addresses never")
+    func namesOfBegins() throws {
+        let name = Begin.Target.host("heron.test", port: 80)
+        try TestRouter.run("resolves-per-circuit=2", "allow-one-hop-begin=1") { router in
+            let circuit = try router.circuit()
+            circuit.say(.begin(1, name))
+            circuit.say(.resolve(2))
+            circuit.say(.begin(3, name))
+            #expect(circuit.hear() == [Self.ended(3, .resourceLimit)])
+            circuit.say(.begin(4), .begin(5, .directory))
+            #expect(router.outside.connecting.count == 2)
+            // Nobody waits for it any more, but the name servers are still asked.
+            circuit.say(.end(1))
+            router.eventLoop.advanceTime(by: .seconds(6))
+            #expect(circuit.hear().map(Self.stream) == [2])
+            circuit.say(.begin(6, name))
+            #expect(circuit.hear() == [Self.ended(6, .resourceLimit)] && router.outside.lookups.count == 2)
+            // It is the circuit's limit.
+            let other = try router.circuit()
+            other.say(.begin(1, name))
+            #expect(router.outside.lookups.count == 3)
+            router.outside.fail()
+            #expect(circuit.hear().map(Self.stream).sorted() == [4, 5])
+            for stream in 7...9 as ClosedRange<UInt16> { circuit.say(.begin(stream, name)) }
+            #expect(circuit.hear() == [Self.ended(9, .resourceLimit)] && router.outside.lookups.count == 2)
+        }
+    }
+
+    private static func stream(_ heard: TestCircuit.Heard) -> UInt16 {
+        if case .message(_, let stream, _) = heard { stream } else { 0 }
+    }
+
+    @Test("all circuits have so many streams to the directory, and the place of each that ends is free")
+    func directoryStreams() throws {
+        try TestRouter.run { router in
+            func fill() throws -> [TestCircuit] {
+                let circuits = try (0..<2).map { _ in try router.circuit() }
+                for stream in 1...UInt16(RouterAdmission.directoryStreamLimit / 2) {
+                    for circuit in circuits { circuit.say(.begin(stream, .directory)) }
+                }
+                #expect(router.outside.connecting.count == RouterAdmission.directoryStreamLimit)
+                router.eventLoop.advanceTime(by: .minutes(1))
+                return circuits
+            }
+            let circuits = try fill()
+            let circuit = try router.circuit()
+            var stream: UInt16 = 0
+            func begins() -> Bool {
+                stream += 1
+                let count = router.outside.connecting.count
+                circuit.say(.begin(stream, .directory))
+                let isRefused = circuit.hear() == [Self.ended(stream, .resourceLimit)]
+                #expect(isRefused == (router.outside.connecting.count == count))
+                return !isRefused
+            }
+            #expect(!begins())
+            let destination = try router.outside.connect()
+            #expect(circuits[0].hear().contains(.message(.connected, 1, Self.connected)) && !begins())
+            try destination.close().wait()
+            router.eventLoop.run()
+            #expect(begins() && !begins())
+            // The circuit dies while it connects.
+            circuits[1].peer.say(.destroy(circuits[1].id))
+            #expect(!begins())
+            let late = try router.outside.connect()
+            #expect(!late.isActive && begins() && !begins())
+            // None can be connected to.
+            router.outside.fail()
+            router.eventLoop.advanceTime(by: .minutes(1))
+            _ = circuit.hear()
+            _ = try fill()
+            #expect(!begins())
+        }
+    }
+
+    /// What Connected says of the directory at 192.0.2.1.
+    private static let connected: [UInt8] = {
+        var data = ByteBuffer()
+        Connected(address: .v4(0xc000_0201), ttlSeconds: 0).write(to: &data)
+        return Array(buffer: data)
+    }()
+
+    @Test("streams to the directory begin at a rate, over all circuits") func directoryBegins() throws {
+        try TestRouter.run { router in
+            let circuits = try (0..<2).map { _ in try router.circuit() }
+            var stream: UInt16 = 0
+            func begin() -> Bool {
+                stream += 1
+                let circuit = circuits[Int(stream) % 2]
+                circuit.say(.begin(stream, .directory))
+                defer { router.outside.fail() }
+                return circuit.hear() != [Self.ended(stream, .resourceLimit)]
+            }
+            for _ in 0..<RouterAdmission.directoryStreamLimit {
+                #expect(begin())
+                for circuit in circuits { _ = circuit.hear() }
+            }
+            #expect(!begin())
+            router.eventLoop.advanceTime(by: .milliseconds(99))
+            #expect(!begin())
+            router.eventLoop.advanceTime(by: .milliseconds(1))
+            #expect(begin() && !begin())
+        }
+    }
+
     @Test("of what a destination sends, so many cells wait for the link, and the rest before it") func backlog() throws
     {
         try TestRouter.run("allow-one-hop-begin=1") { router in

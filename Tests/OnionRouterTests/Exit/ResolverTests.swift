@@ -25,6 +25,16 @@ struct ResolverTests {
         }
     }
 
+    @Test("takes sixteen addresses of each family, and not one more", arguments: [15, 16, 17])
+    func addressLimit(count: UInt8) async throws {
+        try await withResolver { resolver, loop in
+            let answer = try await resolver.addresses(of: "count\(count).test", on: loop).get()
+            let taken = min(count, 16)
+            let expected = (1...taken).map { "93.184.216.\($0)" } + (1...taken).map { "2606::" + String($0, radix: 16) }
+            #expect(answer.addresses == expected.compactMap { IPAddress($0) } && answer.ttlSeconds == 300)
+        }
+    }
+
     @Test("an answer holds for as long as the least of its addresses", arguments: ["falling.test", "rising.test"])
     func leastTTL(name: String) async throws {
         try await withResolver { resolver, loop in

@@ -325,6 +325,74 @@ struct RouterLoopTests {
         }
     }
 
+    @Test("an address has an eighth of all circuits over all its links, and has each back once, however it ends")
+    func circuitsPerAddress() throws {
+        let ends: [(TestRouter, TestCircuit) throws -> Void] = [
+            { $1.peer.say(.destroy($1.id)) },
+            { $1.peer.say(.destroy($1.id), .destroy($1.id)) },
+            // Broken rules: a cell for nobody, an id that serves twice.
+            { $1.peer.say($1.strangeCell([.drop])) },
+            { $1.peer.createReal(1) },
+            { router, circuit in circuit.peer.link.close() },
+            { router, circuit in
+                router.loop.link(circuit.peer.link, overflowed: CircuitID(rawValue: circuit.id))
+            },
+            { router, circuit in
+                router.outside.isUnreachable = true
+                circuit.say(.extend(to: Self.heron), as: .relayEarly)
+            },
+            { router, circuit in
+                circuit.say(.extend(to: Self.heron), as: .relayEarly)
+                let next = try router.outside.openDialled()
+                let id = try #require(next.hear().first).circuit
+                next.say(.created(id))
+                next.say(.destroy(id), .destroy(id))
+            },
+            { router, circuit in
+                circuit.say(.extend(to: Self.heron), as: .relayEarly)
+                try router.outside.openDialled().link.close()
+            },
+        ]
+        for end in ends {
+            try TestRouter.run("circuits-total=23", listed: [Self.heron]) { router in
+                let circuits = try (0..<2).map { _ in try router.circuit() }
+                let peer = try router.accept()
+                peer.createReal(1)
+                #expect(peer.hear() == [self.refused(1)])
+                try end(router, circuits[0])
+                router.eventLoop.run()
+                _ = try peer.create(2)
+                peer.createReal(3)
+                #expect(peer.hear() == [self.refused(3)])
+            }
+        }
+    }
+
+    @Test("a Create that comes to nothing takes no circuit of its address, and ORs have more")
+    func circuitsOfOthers() throws {
+        try TestRouter.run("circuits-total=23", listed: [Self.heron]) { router in
+            let peer = try router.accept()
+            let wrong = CircuitHandshake.Client(
+                identity: Self.heron.identity.publicKey, onionKey: TestRouter.onionKey.publicKey)
+            for number in 1...5 as ClosedRange<UInt32> {
+                peer.createNonsense(number)
+                peer.say(TestCell(circuit: 0x8000_0010 | number, command: .create, body: wrong.create))
+            }
+            let reasons = peer.hear().compactMap(\.body.first)
+            #expect(reasons == Array(repeating: DestroyReason.handshakeFailed.rawValue, count: 10))
+            for number in 6...7 as ClosedRange<UInt32> { _ = try peer.create(number) }
+            peer.createReal(8)
+            #expect(peer.hear() == [self.refused(8)])
+            let heron = try router.accept(Self.heron.linkKey)
+            for number in 1...5 as ClosedRange<UInt32> { _ = try heron.create(number) }
+            _ = try router.accept(from: "198.51.100.2").create()
+        }
+    }
+
+    private func refused(_ number: UInt32) -> TestCell {
+        TestCell(circuit: 0x8000_0000 | number, command: .destroy, body: [DestroyReason.resourceLimit.rawValue])
+    }
+
     // MARK: Links
 
     @Test("an open link is not half-open, and one that has closed is not open")

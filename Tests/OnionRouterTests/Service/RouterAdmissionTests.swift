@@ -1,3 +1,4 @@
+import NIOCore
 import OnionAddress
 import OnionDirectory
 import Testing
@@ -83,16 +84,89 @@ struct RouterAdmissionTests {
 
     @Test("circuits and streams are so many in all, and one more when one has ended") func totals() throws {
         let admission = try Self.admission("circuits-total=2", "streams-total=3")
-        for _ in 0..<2 { #expect(admission.takesCircuit()) }
-        #expect(!admission.takesCircuit())
-        admission.circuitEnded()
-        #expect(admission.takesCircuit())
-        #expect(!admission.takesCircuit())
+        let addresses = (1...3).map { self.address("203.0.113.\($0)") }
+        for address in addresses.prefix(2) { #expect(self.refusal(admission, address) == nil) }
+        #expect(self.refusal(admission, addresses[2]) == .circuits)
+        admission.circuitEnded(addresses[0])
+        #expect(self.refusal(admission, addresses[2]) == nil)
+        #expect(self.refusal(admission, addresses[0]) == .circuits)
         let lent = (0..<3).compactMap { _ in admission.takesStream(streamCount: 1) }
         #expect(lent.count == 3 && admission.takesStream(streamCount: 1) == nil)
         admission.streamEnded(lent[0])
         #expect(admission.takesStream(streamCount: 1) == lent[0])
         #expect(admission.takesStream(streamCount: 1) == nil)
+    }
+
+    @Test("an address has an eighth of all circuits, and its mapped form no others; all without one are one")
+    func circuitsPerAddress() throws {
+        let admission = try Self.admission("circuits-total=23")
+        for text in ["198.51.100.1", nil] {
+            let address = text.map { self.address($0) }
+            for _ in 0..<2 { #expect(self.refusal(admission, address) == nil) }
+            #expect(self.refusal(admission, address) == .circuitsPerAddress)
+            admission.circuitEnded(address)
+            #expect(self.refusal(admission, address) == nil)
+            #expect(self.refusal(admission, address) == .circuitsPerAddress)
+        }
+        #expect(self.refusal(admission, self.address("::ffff:198.51.100.1")) == .circuitsPerAddress)
+        #expect(self.refusal(admission, self.address("198.51.100.2")) == nil)
+    }
+
+    @Test("listed routers and the directory have as many circuits as there are, and an eighth of all to themselves")
+    func exemptCircuits() throws {
+        let admission = try Self.admission(
+            "circuits-total=16", nodes: ["198.51.100.7:9001"], directory: "198.51.100.8")
+        for number in 1...7 {
+            for _ in 0..<2 { #expect(self.refusal(admission, self.address("203.0.113.\(number)")) == nil) }
+        }
+        #expect(self.refusal(admission, self.address("203.0.113.8")) == .circuits)
+        #expect(self.refusal(admission, self.address("198.51.100.7")) == nil)
+        admission.circuitEnded(self.address("198.51.100.7"))
+        #expect(self.refusal(admission, self.address("198.51.100.8")) == nil)
+        // From wherever it comes.
+        #expect(self.refusal(admission, self.address("203.0.113.1"), isListed: true) == nil)
+        #expect(self.refusal(admission, self.address("198.51.100.7")) == .circuits)
+    }
+
+    private func refusal(_ admission: RouterAdmission, _ address: IPAddress?, isListed: Bool = false) -> RouterLimit? {
+        admission.limitReached(byCircuitFrom: address, isListed: isListed)
+    }
+
+    @Test("a refused stream to the directory has no place, and other streams leave those be")
+    func directoryStreams() throws {
+        let admission = try Self.admission("streams-total=\(RouterAdmission.directoryStreamLimit + 1)")
+        let now = NIODeadline.uptimeNanoseconds(1)
+        for _ in 0..<RouterAdmission.directoryStreamLimit {
+            #expect(admission.takesStream(streamCount: 1, toDirectoryAt: now) != nil)
+        }
+        let later = now + .hours(1)
+        #expect(admission.takesStream(streamCount: 1, toDirectoryAt: later) == nil)
+        let other = try #require(admission.takesStream(streamCount: 1))
+        #expect(admission.takesStream(streamCount: 1) == nil)
+        admission.streamEnded(other, toDirectory: true)
+        #expect(admission.takesStream(streamCount: 1) != nil)
+        // There is a place again, but no socket.
+        #expect(admission.takesStream(streamCount: 1, toDirectoryAt: later) == nil)
+        admission.streamEnded(other)
+        #expect(admission.takesStream(streamCount: 1, toDirectoryAt: later) != nil)
+        #expect(admission.takesStream(streamCount: 1, toDirectoryAt: later) == nil)
+    }
+
+    @Test("the same parameters once more let no stream to the directory begin; a test network lets many more")
+    func directoryBegins() throws {
+        let admission = try Self.admission()
+        let now = NIODeadline.uptimeNanoseconds(1)
+        func begin() -> Bool {
+            guard let byteCount = admission.takesStream(streamCount: 1, toDirectoryAt: now) else { return false }
+            admission.streamEnded(byteCount, toDirectory: true)
+            return true
+        }
+        for _ in 0..<RouterAdmission.directoryStreamLimit { #expect(begin()) }
+        #expect(!begin())
+        admission.update(try TestNetwork.view())
+        #expect(!begin())
+        admission.update(try TestNetwork.view(allowLoopback: true))
+        for _ in 0..<2 * RouterAdmission.directoryStreamLimit { #expect(begin()) }
     }
 
     @Test("peers and destinations have half each of the descriptors that the OR does not need itself")
@@ -115,10 +189,11 @@ struct RouterAdmissionTests {
 
     @Test("a newer consensus moves the limits") func update() throws {
         let admission = try Self.admission("circuits-total=1")
-        #expect(admission.takesCircuit())
-        #expect(!admission.takesCircuit())
+        let addresses = (1...3).map { self.address("203.0.113.\($0)") }
+        #expect(self.refusal(admission, addresses[0]) == nil)
+        #expect(self.refusal(admission, addresses[1]) == .circuits)
         admission.update(try TestNetwork.view(parameters: try Self.parameters("circuits-total=2")))
-        #expect(admission.takesCircuit())
-        #expect(!admission.takesCircuit())
+        #expect(self.refusal(admission, addresses[1]) == nil)
+        #expect(self.refusal(admission, addresses[2]) == .circuits)
     }
 }

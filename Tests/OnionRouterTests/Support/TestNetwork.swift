@@ -92,6 +92,11 @@ final class TestNameServer: ChannelInboundHandler, @unchecked Sendable {
         // PTR: a name, and the root.
         case "34" where type == 12: addresses = [[5] + Array("heron".utf8) + [4] + Array("test".utf8) + [0]]
         case "35" where type == 12: addresses = [[0]]
+        // So many of each family; what is past sixteen holds for less long.
+        case let label where label.hasPrefix("count"):
+            let numbers = 1...(UInt8(label.dropFirst(5)) ?? 1)
+            addresses = numbers.map { v4 ? [93, 184, 216, $0] : [0x26, 6] + [UInt8](repeating: 0, count: 13) + [$0] }
+            ttls = numbers.map { $0 > 16 ? 60 : 300 }
         case "missing": code = 3
         case "broken": code = 2
         case "silent": return nil
