@@ -301,7 +301,8 @@ let package = Package(
             ],
             swiftSettings: houseRules),
         .testTarget(
-            name: "ConfinementTests", dependencies: ["Confinement", "TestSupport", nioCore, nioPosix], swiftSettings: houseRules),
+            name: "ConfinementTests", dependencies: ["Confinement", "TestSupport", nioCore, nioPosix],
+            swiftSettings: houseRules),
         .testTarget(name: "ThorChatTests", dependencies: ["ThorChat", "ThorDaemon"], swiftSettings: houseRules),
         .testTarget(
             name: "ThorTestnetTests", dependencies: ["OnionDirectory", "ThorDaemon", "ThorTestnet"],

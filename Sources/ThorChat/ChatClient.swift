@@ -133,9 +133,9 @@ package final class ChatClient: Sendable {
                 refusal = .unservedCountry(message: message, tried: self.state.withLockedValue { $0.search.tried })
                 try await self.leave(in: next, or: refusal)
                 onNews("the server does not serve \(refused); trying other countries")
-            } catch ChatFailure.notConnected(let host) {
+            } catch let failure as ChatFailure {
                 // While searching: no exit in that country, or none that connects.
-                guard let refusal else { throw ChatFailure.notConnected(host: host) }
+                guard case .notConnected = failure, let refusal else { throw failure }
                 let next = self.state.withLockedValue { $0.search.unavailable() }
                 try await self.leave(in: next, or: refusal)
             }
@@ -222,7 +222,7 @@ package final class ChatClient: Sendable {
             return ChatFailure.untrusted(host: host, why: "\(error)")
         // What it answered to CONNECT is not told.
         case let error as HTTPClientError where error == .invalidProxyResponse:
-            return ChatFailure.notConnected(host: host)
+            return ChatFailure.notConnected(host: host, country: self.state.withLockedValue { $0.search.country })
         case let error as HTTPClientError where error == .proxyAuthenticationRequired:
             return ChatFailure.unreachable(host: host, why: "the proxy wants a password")
         case let error as HTTPClientError:

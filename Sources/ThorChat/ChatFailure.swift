@@ -6,8 +6,8 @@ package enum ChatFailure: Error, Equatable, Sendable {
     case refused(status: Int, message: String?)
     /// The server does not serve the countries that were tried; its own words, and the countries, the last one last.
     case unservedCountry(message: String?, tried: [String])
-    /// The proxy is there, and did not connect.
-    case notConnected(host: String)
+    /// The proxy is there, and did not connect: in this country, if one was asked for.
+    case notConnected(host: String, country: String? = nil)
     case malformedAnswer(String)
     case cutShort
     /// Nothing listens where the proxy should be.
@@ -38,10 +38,11 @@ extension ChatFailure: OperatorFacing {
                 advice:
                     "Choose a country that it serves with --country; 'thor-proxy status --exits' lists what there is",
                 status: .unavailable)
-        case .notConnected(let host):
+        case .notConnected(let host, let country):
             OperatorError(
-                "the proxy could not connect to \(host)",
-                advice: "'thor-proxy trace https://\(host)/' says why", status: .unavailable)
+                "the proxy could not connect to \(host)" + (country.map { " from \($0.uppercased())" } ?? ""),
+                advice: "'thor-proxy trace https://\(host)/\(country.map { " --country \($0)" } ?? "")' says why",
+                status: .unavailable)
         case .malformedAnswer(let what):
             OperatorError(
                 "the server does not answer as an OpenAI-compatible server does: \(what)",

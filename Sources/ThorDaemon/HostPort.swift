@@ -1,4 +1,5 @@
 internal import ArgumentParser
+internal import OnionAddress
 
 /// Where something listens, as people write it: `host`, `host:port`, `192.0.2.1:9030`, `[2001:db8::1]:9030`, `::1`.
 package struct HostPort: Hashable, Sendable, CustomStringConvertible, ExpressibleByArgument {
@@ -45,6 +46,14 @@ package struct HostPort: Hashable, Sendable, CustomStringConvertible, Expressibl
         guard portText.utf8.allSatisfy({ (0x30...0x39).contains($0) }), let port = UInt16(portText)
         else { return nil }
         self.port = port
+    }
+
+    /// Whether it is an address, or `localhost`: nothing that has to be looked up.
+    package var isAddress: Bool { self.host == "localhost" || IPAddress(self.host) != nil }
+
+    /// Whether only programs on this machine can reach it.
+    package var isLoopback: Bool {
+        self.host == "localhost" || IPAddress(self.host).map(SpecialPurpose.isLoopback) ?? false
     }
 
     package var description: String {

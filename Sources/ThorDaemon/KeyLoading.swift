@@ -20,12 +20,24 @@ package enum KeyLoading {
         }
     }
 
-    /// Read the passphrase or password in a file.
-    package static func passphrase(_ path: String) throws(OperatorError) -> [UInt8] {
+    /// Read the password in a file of `--password-file`: its first line.
+    package static func password(_ path: String) throws(OperatorError) -> [UInt8] {
         do {
             return try KeyFile.readPassphrase(path, ownerOnly: !Self.isCredential(path))
         } catch {
-            throw error.operatorError
+            let status = error.operatorError.status
+            switch error {
+            case .fileNotFound:
+                throw OperatorError(
+                    "there is no password file \(path)", advice: "Check the path given with --password-file",
+                    status: status)
+            case .malformed:
+                throw OperatorError(
+                    "the password file \(path) has no password on its first line, or is no small text file",
+                    advice: "Write the password, alone, into it", status: status)
+            case .readableByOthers, .wrongPassphrase, .passphraseNeeded, .passphraseUnavailable, .exists, .io:
+                throw error.operatorError
+            }
         }
     }
 
@@ -61,7 +73,24 @@ package enum KeyLoading {
             }
             return key
         } catch {
-            throw error.operatorError
+            throw Self.ownKeyError(error)
+        }
+    }
+
+    /// Tell what is wrong with a key that a daemon keeps for itself: it made it, and makes another.
+    package static func ownKeyError(_ error: KeyFileError) -> OperatorError {
+        switch error {
+        case .malformed(let path, _), .wrongPassphrase(let path), .passphraseNeeded(let path),
+            .passphraseUnavailable(let path, _):
+            OperatorError(
+                "the daemon's own key \(path) is damaged", advice: "Move it away: it is made anew",
+                status: error.operatorError.status)
+        case .readableByOthers(let path, _):
+            OperatorError(
+                "the daemon's own key \(path) is open to other users",
+                advice: "Run: chmod 600 \(path); if others may have read it, move it away: it is made anew",
+                status: error.operatorError.status)
+        case .fileNotFound, .exists, .io: error.operatorError
         }
     }
 }

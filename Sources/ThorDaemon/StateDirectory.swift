@@ -40,6 +40,11 @@ package final class StateDirectory: Sendable {
         return "\(home)/.local/state/thor/\(role)"
     }
 
+    /// Return ``defaultPath(role:environment:)`` as `--help` says it.
+    package static func defaultText(role: String) -> String {
+        "$XDG_STATE_HOME/thor/\(role), else ~/.local/state/thor/\(role)"
+    }
+
     private static func prepare(_ path: String) throws(OperatorError) {
         var status = stat()
         if stat(path, &status) != 0 {

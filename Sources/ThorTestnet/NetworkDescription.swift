@@ -1,6 +1,4 @@
 import Foundation
-import Glibc
-package import ThorDaemon
 
 /// What `thor-testnet --json FILE` writes once the network is ready: where everything is, for scripts.
 package struct NetworkDescription: Codable, Equatable, Sendable {
@@ -34,20 +32,5 @@ package struct NetworkDescription: Codable, Equatable, Sendable {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
         return try encoder.encode(self) + Data("\n".utf8)
-    }
-
-    /// Write the file whole or not at all: under another name first, then renamed, so that whoever waits for the file
-    /// never reads half of it.
-    package func write(to path: String) throws(OperatorError) {
-        let temporary = "\(path).\(getpid()).tmp"
-        do {
-            try self.encoded().write(to: URL(fileURLWithPath: temporary))
-            guard rename(temporary, path) == 0 else { throw SystemError(call: "rename", errno: errno) }
-        } catch {
-            unlink(temporary)
-            throw OperatorError(
-                "cannot write \(path): \(error)", advice: "Choose another place with --json FILE",
-                status: .cannotCreate)
-        }
     }
 }

@@ -14,12 +14,25 @@ package struct NetworkDirectory: Sendable {
     private let directory: StateDirectory
 
     private static let temporaryPrefix = "thor-testnet-"
+    /// What a socket's path may have, in bytes: the proxy has one in its directory.
+    static let socketPathByteCount = 103
 
     /// Open the given directory (made if there is none), or make a temporary one.
+    ///
+    /// - Throws: ``OperatorError`` for one that cannot be used, or whose path is too long for the proxy's socket.
     package init(path: String?) throws(OperatorError) {
         self.isTemporary = path == nil
         let chosen: String
         if let path { chosen = path } else { chosen = try Self.makeTemporary() }
+        let absolute = URL(fileURLWithPath: chosen).standardizedFileURL.path
+        guard "\(absolute)/\(DaemonRole.proxy.fileName)/status.socket".utf8.count <= Self.socketPathByteCount else {
+            if self.isTemporary { Self.removeTemporary(absolute) }
+            throw OperatorError(
+                "the path \(absolute) is too long: the proxy's socket in it would have more than "
+                    + "\(Self.socketPathByteCount) bytes",
+                advice: "Name a directory with a shorter path with --state DIR",
+                status: .configuration)
+        }
         self.directory = try StateDirectory(path: chosen, role: "testnet")
     }
 
@@ -28,6 +41,9 @@ package struct NetworkDirectory: Sendable {
     package func privateKeyPath(_ role: DaemonRole) -> String { self.directory.file("\(role.fileName).key") }
     package var directoryPublicKeyPath: String { self.directory.file("directory.pub") }
     package func daemonPath(_ role: DaemonRole) -> String { self.directory.file(role.fileName) }
+
+    /// Remove the routers' list that the proxy kept: it names the ports of the run before, where nobody is.
+    package func forgetConsensus() { unlink("\(self.daemonPath(.proxy))/consensus") }
 
     /// The last lines of a daemon's log, for the person who has to find out why it ended.
     package func logTail(_ role: DaemonRole, lineCount: Int = 12) -> [String] {

@@ -11,11 +11,22 @@ package struct NetworkPlan: Sendable {
     private let parameters: NetworkParameters
 
     /// - Parameter parameters: network parameters as `NAME=VALUE`, over those of a test network.
-    /// - Throws: ``OperatorError`` for one that is not known, out of range, or does not fit with another.
+    /// - Throws: ``OperatorError`` for one that is not known, out of range, or does not fit with another; for
+    ///   a place to listen that is no address, or that other machines can reach.
     package init(
         routerCount: Int, proxyListen: HostPort, logLevel: String, parameters: [String] = [],
         directory: NetworkDirectory
     ) throws(OperatorError) {
+        guard proxyListen.isAddress else {
+            throw OperatorError(
+                "--listen wants an address, and \(proxyListen) is none",
+                advice: "Give one such as 127.0.0.1:1080 or [::1]:1080", status: .usage)
+        }
+        guard proxyListen.isLoopback else {
+            throw OperatorError(
+                "\(proxyListen) can be reached from other machines, and the proxy of a test network is for this one",
+                advice: "Listen on 127.0.0.1 or [::1]", status: .usage)
+        }
         self.routerCount = routerCount
         self.proxyListen = proxyListen
         self.logLevel = logLevel

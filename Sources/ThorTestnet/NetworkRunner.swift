@@ -53,6 +53,8 @@ package struct NetworkRunner {
     private var supervisor: NetworkSupervisor
     private var processes: [DaemonRole: DaemonProcess] = [:]
     private var janitorPipe: Pipe?
+    /// Why the network was stopped although it ran.
+    private var failure: (any Error)?
 
     /// Make the keys that are not there yet.
     package init(_ configuration: Configuration) throws {
@@ -68,6 +70,7 @@ package struct NetworkRunner {
     ///
     /// - Parameter stops: each element asks for the end: a signal, say. The second one insists.
     /// - Returns: the exit code.
+    /// - Throws: ``OperatorError`` when the description cannot be written; the network has been stopped then.
     package mutating func run<Stops: AsyncSequence & Sendable>(
         until stops: Stops
     ) async throws -> Int32 where Stops.Failure == Never {
@@ -75,6 +78,7 @@ package struct NetworkRunner {
         let exitCode = await self.handleEvents(stops)
         self.configuration.plan.directory.remove()
         await self.dismissJanitor()
+        if let failure { throw failure }
         return exitCode
     }
 
@@ -144,6 +148,7 @@ package struct NetworkRunner {
                 self.start(.router(index), plan.routerArguments(index, directoryAddress: directoryAddress))
             }
         case .startProxy(let directoryAddress):
+            plan.directory.forgetConsensus()
             self.start(.proxy, plan.proxyArguments(directoryAddress: directoryAddress))
         case .showProgress(let role, let percent, let text):
             self.say("  \(self.title(role)): \(percent)% \(text)")
@@ -196,10 +201,10 @@ package struct NetworkRunner {
         let description = self.description(roster)
         if let path = self.configuration.jsonPath {
             do {
-                try description.write(to: path)
+                try JSONFile.write(description.encoded(), to: path)
                 self.tellJanitor("=\(URL(fileURLWithPath: path).path)")
             } catch {
-                self.say("thor-testnet: \(error)")
+                self.failure = error
                 return self.perform(self.supervisor.stopRequested(), timers: &timers)
             }
         }

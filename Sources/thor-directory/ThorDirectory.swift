@@ -11,6 +11,10 @@ struct ThorDirectory: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "thor-directory",
         abstract: "Run the directory server of a Thor network.",
+        usage: """
+            thor-directory DS-PRIVATE-KEY-FILE (--routers FILE | --open-registration) [options]
+            thor-directory --parameter help
+            """,
         discussion: """
             The directory server keeps the list of onion routers, watches that they live, and publishes the list, signed \
             with the private key. Give its public half ('thor-keys public') to everybody who runs a router or a proxy.
@@ -26,7 +30,7 @@ struct ThorDirectory: AsyncParsableCommand {
     @Argument(
         help: ArgumentHelp(
             "The directory's private key, made with 'thor-keys generate'.", valueName: "ds-private-key-file"))
-    var keyFile: String
+    var keyFile: String?
 
     @Option(
         help: ArgumentHelp("The address and port to listen on; port 0 takes a free one.", valueName: "address:port"))
@@ -45,17 +49,30 @@ struct ThorDirectory: AsyncParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "Where the server keeps its state (default: $XDG_STATE_HOME/thor/directory).", valueName: "directory"))
+            "Where the server keeps its state. (default: \(StateDirectory.defaultText(role: "directory")))",
+            valueName: "directory"))
     var state: String?
 
     @OptionGroup var daemon: DaemonOptions
+
+    func validate() throws {
+        // It is needed for all but the list of parameters.
+        guard self.keyFile != nil || self.parameters.contains("help") else {
+            throw ValidationError("Missing expected argument '<ds-private-key-file>'")
+        }
+    }
 
     func run() async throws {
         try await Daemon.run("thor-directory") {
             if self.parameters.contains("help") { throw CleanExit.message(Self.parameterTable) }
             let routers = try self.routerSource()
             let parameters = try self.networkParameters()
-            let directoryKey = try KeyLoading.privateKey(self.keyFile)
+            guard self.listen.isAddress else {
+                throw OperatorError(
+                    "--listen wants an address, and \(self.listen) is none",
+                    advice: "Give one such as 0.0.0.0:9030 or [::]:9030", status: .usage)
+            }
+            let directoryKey = try KeyLoading.privateKey(self.keyFile ?? "")
             let state = try StateDirectory(path: self.state, role: "directory")
             let logger = self.daemon.bootstrapLogging(label: "thor-directory")
             LockedMemory.check(logger: logger)

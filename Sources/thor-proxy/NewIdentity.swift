@@ -17,7 +17,8 @@ struct NewIdentity: AsyncParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "The state directory of the proxy to tell. (default: ~/.local/state/thor/proxy)", valueName: "dir"))
+            "The state directory of the proxy to tell. (default: \(StateDirectory.defaultText(role: "proxy")))",
+            valueName: "dir"))
     var state: String?
 
     func run() async throws {

@@ -1,7 +1,6 @@
 import ArgumentParser
 import Confinement
 import Foundation
-import OnionCrypto
 import ProxyFrontend
 import ThorDaemon
 
@@ -40,7 +39,8 @@ struct Run: AsyncParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "The state directory of the proxy to use. (default: ~/.local/state/thor/proxy)", valueName: "dir"))
+            "The state directory of the proxy to use. (default: \(StateDirectory.defaultText(role: "proxy")))",
+            valueName: "dir"))
     var state: String?
 
     @Argument(parsing: .postTerminator, help: ArgumentHelp("The command, and what it is given.", valueName: "command"))
@@ -147,8 +147,8 @@ struct Run: AsyncParsableCommand {
             advice: "Start it with --listen 127.0.0.1:PORT", status: .configuration)
     }
 
-    private func password(_ status: ProxyStatus) throws -> String? {
-        if let passwordFile { return String(decoding: try KeyFile.readPassphrase(passwordFile), as: UTF8.self) }
+    private func password(_ status: ProxyStatus) throws(OperatorError) -> String? {
+        if let passwordFile { return String(decoding: try KeyLoading.password(passwordFile), as: UTF8.self) }
         guard !status.wantsPassword else {
             throw OperatorError(
                 "the proxy wants a password", advice: "Name its file with --password-file", status: .permission)

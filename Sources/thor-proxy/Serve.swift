@@ -71,7 +71,8 @@ struct Serve: AsyncParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "Where to keep consensus and guards. (default: ~/.local/state/thor/proxy)", valueName: "dir"))
+            "Where to keep consensus and guards. (default: \(StateDirectory.defaultText(role: "proxy")))",
+            valueName: "dir"))
     var state: String?
 
     @OptionGroup var options: DaemonOptions
@@ -123,7 +124,7 @@ struct Serve: AsyncParsableCommand {
     }
 
     private func serverConfiguration() throws -> ProxyServer.Configuration {
-        let access = try self.passwordFile.map { ProxyAccess.password(try KeyLoading.passphrase($0)) } ?? .open
+        let access = try self.passwordFile.map { ProxyAccess.password(try KeyLoading.password($0)) } ?? .open
         var policy = ProxyPolicy()
         policy.isolatesDestinations = self.isolateDestination
         policy.refusesAddresses = self.refuseAddresses

@@ -26,7 +26,8 @@ struct Status: AsyncParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "The state directory of the proxy to ask. (default: ~/.local/state/thor/proxy)", valueName: "dir"))
+            "The state directory of the proxy to ask. (default: \(StateDirectory.defaultText(role: "proxy")))",
+            valueName: "dir"))
     var state: String?
 
     func validate() throws {

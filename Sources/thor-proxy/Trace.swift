@@ -41,7 +41,8 @@ struct Trace: AsyncParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "The state directory of the proxy to ask. (default: ~/.local/state/thor/proxy)", valueName: "dir"))
+            "The state directory of the proxy to ask. (default: \(StateDirectory.defaultText(role: "proxy")))",
+            valueName: "dir"))
     var state: String?
 
     func run() async throws {

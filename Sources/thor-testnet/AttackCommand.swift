@@ -2,6 +2,7 @@ import ArgumentParser
 import AttackSuite
 import Foundation
 import ThorDaemon
+import ThorTestnet
 import UnixSignals
 
 /// `thor-testnet attack`: play every attack that we know against a network of real daemons.
@@ -80,13 +81,7 @@ struct AttackCommand: AsyncParsableCommand {
         guard let json else { return }
         let data = try report.json()
         if json == "-" { return FileHandle.standardOutput.write(data) }
-        do {
-            try data.write(to: URL(fileURLWithPath: json), options: .atomic)
-        } catch {
-            throw OperatorError(
-                "cannot write \(json): \(error)", advice: "Choose another place with --json FILE",
-                status: .cannotCreate)
-        }
+        try JSONFile.write(data, to: json)
     }
 
     /// Do it, or stop at Ctrl-C: what was started is stopped then.

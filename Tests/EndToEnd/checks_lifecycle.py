@@ -142,8 +142,16 @@ def start_errors(context):
         ("port taken", 71, "thor-directory", [key, "--open-registration", "--listen", f"127.0.0.1:{port}"]),
         ("unknown option", 64, "thor-directory", [key, "--nonsense"]),
         ("unknown parameter", 78, "thor-directory", [key, "--open-registration", "--parameter", "nonsense=1", *here]),
+        ("no key argument", 64, "thor-directory", ["--open-registration", *here]),
+        ("a port in place of an address", 64, "thor-directory", [key, "--open-registration", "--listen", "9030"]),
         ("router: no such key file", 66, "thor-router", ["127.0.0.1", public, missing, *here]),
         ("router: no directory key", 66, "thor-router", ["127.0.0.1", f"{folder}/missing.pub", router_key, *here]),
+        ("router: contact too long", 64, "thor-router",
+         ["127.0.0.1", public, router_key, "--contact", "x" * 129, *here]),
+        ("router: contact of two lines", 64, "thor-router",
+         ["127.0.0.1", public, router_key, "--contact", "x\ny", *here]),
+        ("router: no port to advertise", 64, "thor-router",
+         ["127.0.0.1", public, router_key, "--advertise", "192.0.2.1:0", *here]),
         ("router: port taken", 71, "thor-router",
          [f"127.0.0.1:{nobody}", public, router_key, "--listen", f"127.0.0.1:{port}"]),
         ("proxy: no directory key", 66, "thor-proxy", ["127.0.0.1", f"{folder}/missing.pub", *here]),
@@ -161,6 +169,26 @@ def start_errors(context):
         elif len(said.strip()) < 20:
             wrong.append(f"{what}: says only {said!r}")
     taken.close()
+    # The list of parameters needs no key.
+    code, _ = program("thor-directory", "--parameter", "help")
+    if code != 0:
+        wrong.append(f"--parameter help: exit code {code}")
+
+    # What the directory refuses for good: the router's advice, and the fingerprint that is to be added.
+    open(f"{folder}/routers.txt", "w").close()
+    directory = subprocess.Popen(
+        [f"{context.executables}/thor-directory", key, "--routers", f"{folder}/routers.txt", *here, *state()],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        address = directory.stdout.readline().split()[1]
+        with open(f"{folder}/router.pub") as file:
+            fingerprint = file.read().strip()
+        code, said = program("thor-router", address, public, router_key, *here, *state())
+        if code != 76 or f"The fingerprint is {fingerprint}." not in said:
+            wrong.append(f"router not in the allow file: exit code {code}: {said.strip()[-300:]}")
+    finally:
+        directory.terminate()
+        directory.communicate()
 
     # A wrong directory key shows only once there is a directory.
     network = Network(context.executables, routers=3)
@@ -194,6 +222,11 @@ def testnet_start_errors(context):
     assert result.returncode == 71, (result.returncode, result.stdout, result.stderr)
     result = run("--routers", "2")
     assert result.returncode == 64, result.returncode
+    for arguments, code in ((("--listen", "0.0.0.0:0"), 64), (("--state", f"{context.scratch}/{'a' * 100}"), 78),
+                            (("--routers", "3", "--listen", "127.0.0.1:0", "--json", f"{context.scratch}/none/x"), 73)):
+        result = run(*arguments)
+        assert result.returncode == code, (arguments, result.returncode, result.stderr)
+        assert "--password-file" not in result.stderr and "NSError" not in result.stderr, result.stderr
     open_directory = f"{context.scratch}/open"
     os.makedirs(open_directory)
     with open(f"{open_directory}/something", "w"):

@@ -180,6 +180,9 @@ struct AllowedEnds {
     func allows(_ outcome: Outcome) -> Bool {
         switch outcome {
         case .complete: true
+        // With too few routers left that is told at once, where there would otherwise be no circuit.
+        case .refused(let reason) where reason.hasPrefix("notReady"):
+            self.refusals.contains("\(StreamFailure.noCircuit)")
         case .refused(let reason): self.refusals.contains(reason)
         case .reset: self.mayReset
         case .impatient: self.mayTireApplications

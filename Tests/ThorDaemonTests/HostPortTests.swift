@@ -24,6 +24,18 @@ struct HostPortTests {
         ])
     func bad(text: String) { #expect(HostPort(argument: text) == nil) }
 
+    @Test(
+        "tells addresses from names, and what only this machine can reach from the rest",
+        arguments: [
+            ("127.0.0.1:1", true, true), ("[::1]:1", true, true), ("localhost", true, true), ("0.0.0.0:0", true, false),
+            ("[::]:0", true, false), ("192.0.2.1:0", true, false), ("9030", false, false),
+            ("a.example:1", false, false),
+        ])
+    func kind(text: String, isAddress: Bool, isLoopback: Bool) throws {
+        let place = try #require(HostPort(argument: text))
+        #expect(place.isAddress == isAddress && place.isLoopback == isLoopback)
+    }
+
     @Test("writes an IPv6 literal in brackets") func description() {
         #expect("\(HostPort(host: "::1", port: 1))" == "[::1]:1")
         #expect("\(HostPort(host: "a", port: nil))" == "a")

@@ -36,4 +36,36 @@ struct KeyLoadingTests {
         #expect(try KeyLoading.ownKey(path).publicKey == key.publicKey)
         #expect(try KeyFile.readPrivate(path).publicKey == key.publicKey)
     }
+
+    @Test("a daemon's own key that is damaged is to be moved away, not to be made by hand") func damagedOwnKey() throws
+    {
+        let path = try self.file("thor private key v1 ed25519\nx\n")
+        defer { try? FileManager.default.removeItem(atPath: path) }
+        let error = try #require(throws: OperatorError.self) { try KeyLoading.ownKey(path) }
+        #expect("\(error)" == "the daemon's own key \(path) is damaged. Move it away: it is made anew.")
+        #expect(error.status == .badData)
+        try FileManager.default.setAttributes([.posixPermissions: 0o644], ofItemAtPath: path)
+        let open = try #require(throws: OperatorError.self) { try KeyLoading.ownKey(path) }
+        #expect(open.advice.contains("chmod 600 \(path)") && open.status == .permission)
+    }
+
+    @Test("a password file that is missing or empty is called a password file") func passwordFile() throws {
+        let path = try self.file("\n")
+        defer { try? FileManager.default.removeItem(atPath: path) }
+        let empty = try #require(throws: OperatorError.self) { try KeyLoading.password(path) }
+        let missing = try #require(throws: OperatorError.self) { try KeyLoading.password("\(path)-not") }
+        #expect(empty.status == .badData && missing.status == .noInput)
+        for text in ["\(empty)", "\(missing)"] {
+            #expect(text.contains("password file \(path)") && !text.contains("key") && !text.contains("passphrase"))
+        }
+        try Data("secret\nmore\n".utf8).write(to: URL(fileURLWithPath: path))
+        #expect(try KeyLoading.password(path) == Array("secret".utf8))
+    }
+
+    private func file(_ text: String) throws -> String {
+        let path = "\(NSTemporaryDirectory())/thor-secret-\(UInt64.random(in: 0 ... .max))"
+        try Data(text.utf8).write(to: URL(fileURLWithPath: path))
+        try FileManager.default.setAttributes([.posixPermissions: 0o600], ofItemAtPath: path)
+        return path
+    }
 }

@@ -35,11 +35,22 @@ struct NetworkPlanTests {
         }
     }
 
-    private func plan(_ parameters: [String]) throws -> NetworkPlan {
+    @Test(
+        "refuses to listen where others can connect, and advises nothing that thor-testnet does not have",
+        arguments: ["0.0.0.0:0", "[::]:0", "192.0.2.1:1080", "9030"])
+    func listen(text: String) throws {
+        let place = try #require(HostPort(argument: text))
+        let error = try #require(throws: OperatorError.self) { try self.plan([], listen: place) }
+        #expect(error.status == .usage && !error.advice.contains("--") && error.advice.contains("127.0.0.1"))
+        _ = try self.plan([], listen: HostPort(host: "::1", port: 0))
+    }
+
+    private func plan(_ parameters: [String], listen: HostPort = HostPort(host: "127.0.0.1", port: 0)) throws
+        -> NetworkPlan
+    {
         let directory = try NetworkDirectory(path: nil)
         defer { directory.remove() }
         return try NetworkPlan(
-            routerCount: 3, proxyListen: HostPort(host: "127.0.0.1", port: 0), logLevel: "info",
-            parameters: parameters, directory: directory)
+            routerCount: 3, proxyListen: listen, logLevel: "info", parameters: parameters, directory: directory)
     }
 }

@@ -37,8 +37,16 @@ package struct StatusServer: Service, CustomStringConvertible {
             try? FileManager.default.removeItem(atPath: path)
         } catch {
             // The status is a convenience: its lack is told, and nothing else stops.
-            self.logger.warning("no status socket", metadata: ["error.code": "\(error)"])
+            self.logger.warning("no status socket", metadata: ["reason": "\(Self.words(error))"])
             try? await gracefulShutdown()
+        }
+    }
+
+    static func words(_ error: any Error) -> String {
+        switch error {
+        case ProxyError.statusPathTooLong(let path, let limit):
+            "\(path) is longer than the \(limit) bytes that a socket's path may have"
+        default: "\(error)"
         }
     }
 

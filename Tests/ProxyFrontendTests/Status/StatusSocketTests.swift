@@ -312,7 +312,11 @@ struct StatusSocketTests {
         let room = StatusSocket.maximumPathByteCount - StatusSocket.fileName.utf8.count - 1
         let longest = "/" + String(repeating: "x", count: room - 1)
         #expect(try StatusSocket.path(stateDirectory: longest) == "\(longest)/\(StatusSocket.fileName)")
-        #expect(throws: ProxyError.self) { _ = try StatusSocket.path(stateDirectory: longest + "x") }
+        let error = try #require(throws: ProxyError.self) { _ = try StatusSocket.path(stateDirectory: longest + "x") }
+        // What the proxy's log says of it.
+        #expect(
+            StatusServer.words(error)
+                == "\(longest)x/\(StatusSocket.fileName) is longer than the 103 bytes that a socket's path may have")
     }
 }
 

@@ -21,7 +21,8 @@ struct TraceTLSFailureTests {
             (Printed.sslError("Error: 1 error:OPENSSL_internal:WRONG_VERSION_NUMBER"), "does not speak TLS"),
             (Printed.sslError("Error: 0 EOF during handshake"), "closed the connection"),
             (ChannelError.eof, "closed the connection"),
-            (IOError(errnoCode: ECONNRESET, reason: "read"), "closed the connection"), (Printed.sslError("other"), "TLS failed: "),
+            (IOError(errnoCode: ECONNRESET, reason: "read"), "closed the connection"),
+            (Printed.sslError("other"), "TLS failed: "),
         ] as [(any Error, String)])
     func meaning(error: any Error, text: String) { #expect(TraceTLS.Failure(error).text.contains(text)) }
 }
