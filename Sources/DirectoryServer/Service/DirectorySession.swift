@@ -89,6 +89,8 @@ struct DirectorySession: Sendable {
             let revision = try await self.core.register(descriptor, over: self.connection, peerKey: peerKey)
             return .registered(sequence: descriptor.descriptor.sequence, revision: revision)
         } catch {
+            // A server that stops ends registrations under way: that is no verdict on the router, which would end at one.
+            if Task.isCancelled { return .error(.shuttingDown, text: "the directory server is stopping") }
             let name = descriptor.descriptor.nickname
             // Who has no place here cannot fill the log.
             let level: Logger.Level = error == .notAdmitted || error == .wrongLinkKey ? .debug : .info
