@@ -105,8 +105,10 @@ final class ClientCircuit {
     }
 
     var guardRouter: ConsensusRouter { self.path[0] }
-    /// The router that the build waits for; nil once it is complete or over.
-    var awaitedRouter: ConsensusRouter? { self.build.awaitedHop.map { self.path[$0] } }
+    /// The router that the build waits for and the one before it, through which the answer comes; none once it is complete or over.
+    var routersThatMayHang: [Ed25519PublicKey] {
+        self.build.awaitedHop.map { hop in self.path[max(0, hop - 1)...hop].map(\.identity) } ?? []
+    }
     var isReady: Bool { self.build.isReady }
     var isOver: Bool { self.build.isFailed }
     var streamCount: Int { self.endpoint?.streamCount ?? 0 }

@@ -395,8 +395,7 @@ final class ClientCore {
         let entry = first[0].identity
         let slow = self.circuits.values.filter { self.eventLoop.now - $0.startedAt >= self.pool.rules.slowBuildAfter }
         let suspected = self.suspects.leftOut(
-            hanging: slow.compactMap { $0.awaitedRouter?.identity }, of: consensus.routers.count
-        ).subtracting([entry])
+            hanging: slow.flatMap(\.routersThatMayHang), behind: entry, of: consensus.routers.count)
         let refused = refused.subtracting([entry])
         if suspected.isEmpty, refused.isEmpty { return first }
         if let path = try? path([entry], without: suspected.union(refused)) { return path }
