@@ -429,6 +429,8 @@ final class ClientCore {
     private func guardFailed(_ identity: Ed25519PublicKey) {
         let hadGuard = !self.usableGuards.isEmpty
         self.sample.failed(identity, now: self.eventLoop.now)
+        // Who does not answer as a guard will hardly do so farther on.
+        self.suspects.blame(identity, now: self.eventLoop.now)
         self.hasTrouble = true
         if self.sample.isNetworkSuspected(isListed: self.isListedGuard) {
             self.board.report(.connectingToGuard, because: Self.noGuard)
