@@ -348,14 +348,16 @@ struct FlowControlTests {
         #expect(circuit.exitEndpoint.queuedByteCount == 0)
     }
 
-    @Test("a stream that ends at the moment when its XOn is due says none")
-    func endAsXOnIsDue() throws {
+    @Test("a stream that ends at the moment when its XOff is due says none")
+    func endAsXOffIsDue() throws {
         let circuit = try TestCircuit(high: 10_000, low: 1000)
-        let (client, exit) = try #require(circuit.openStream(exitSends: 20_000))
+        let (client, exit) = try #require(circuit.openStream(exitSends: 40_000))
         exit.write(atMost: 20_000)
         circuit.settle()
-        circuit.loop.assumeIsolated().scheduleTask(in: StreamGate.minimumDistance) { client.stream?.end(.reset) }
         client.drain(atMost: .max)
+        circuit.settle()
+        circuit.loop.assumeIsolated().scheduleTask(in: StreamGate.minimumDistance) { client.stream?.end(.reset) }
+        exit.write(atMost: 20_000)
         circuit.settle()
         circuit.advance(by: StreamGate.minimumDistance)
         #expect(try circuit.client.outgoing.flatMap { try messages(in: $0.payload).map(\.command) } == [.end])

@@ -3,20 +3,23 @@ public import NIOCore
 /// Decides when to tell the far end of a stream to pause (XOff) and to go on (XOn). Unit: bytes not yet taken by the
 /// socket.
 ///
-///               buffered > high, 50 ms after XOn
-///     flowing ────────────────────────────────────▶ paused
-///        ▲                                             │
-///        └─────────────────────────────────────────────┘
-///               buffered ≤ low, 50 ms after XOff
+///               buffered > high, 100 ms after the last XOff
+///     flowing ───────────────────────────────────────────────▶ paused
+///        ▲                                                        │
+///        └────────────────────────────────────────────────────────┘
+///               buffered ≤ low
 ///
 /// An event that finds its distance not yet kept is answered with ``Action/wait(until:)``: call ``timerFired(now:)`` then.
 ///
-/// - Invariant: XOff and XOn alternate, XOff first, never less than 50 ms apart; `low < high`, so that one byte never
-///   makes both.
+/// Departure: in DESIGN XOn waits until 50 ms after XOff, too. A reader that keeps up but for a millisecond now and then
+/// would stand still for 50: a third of a fast download. These are as many messages a second, and XOn comes as soon as it may.
+///
+/// - Invariant: XOff and XOn alternate, XOff first; one XOff is never less than 100 ms after another; `low < high`, so
+///   that one byte never makes both.
 /// - Source: DESIGN §7 *Stream*; Tor proposal 324 §4
 public struct StreamGate: Sendable, Equatable {
-    /// XOff and XOn are at least this far apart.
-    public static let minimumDistance = TimeAmount.milliseconds(50)
+    /// An XOff is at least this long after the last.
+    public static let minimumDistance = TimeAmount.milliseconds(100)
 
     public struct Limits: Sendable, Equatable {
         /// XOff goes out when more than this is buffered, XOn when at most `low` is.
@@ -64,7 +67,7 @@ public struct StreamGate: Sendable, Equatable {
     public private(set) var isPaused = false
     /// Whether there is no socket yet: the lower limit holds, and nothing is resumed.
     public private(set) var isOpening: Bool
-    private var lastSaidAt: NIODeadline?
+    private var pausedAt: NIODeadline?
     private var isWaiting = false
     /// Bytes received since XOff; what the peer sends past it.
     private var receivedSinceXOff = 0
@@ -112,23 +115,25 @@ public struct StreamGate: Sendable, Equatable {
         let isDue =
             self.isPaused ? !self.isOpening && self.bufferedByteCount <= self.limits.low : self.bufferedByteCount > high
         guard isDue else { return .none }
-        if let last = self.lastSaidAt, now < last + Self.minimumDistance {
+        if self.isPaused {
+            self.isPaused = false
+            return .sendXOn(drainRate: self.drainRate(now: now))
+        }
+        if let last = self.pausedAt, now < last + Self.minimumDistance {
             guard !self.isWaiting else { return .none }
             self.isWaiting = true
             return .wait(until: last + Self.minimumDistance)
         }
-        defer {
-            self.lastSaidAt = now
-            self.receivedSinceXOff = 0
-            self.drainedSinceXOff = 0
-        }
-        self.isPaused.toggle()
-        return self.isPaused ? .sendXOff : .sendXOn(drainRate: self.drainRate(now: now))
+        self.isPaused = true
+        self.pausedAt = now
+        self.receivedSinceXOff = 0
+        self.drainedSinceXOff = 0
+        return .sendXOff
     }
 
     private func drainRate(now: NIODeadline) -> UInt32 {
-        guard let last = self.lastSaidAt else { return 0 }
-        let milliseconds = (now - last).nanoseconds / 1_000_000  // 50 at least, the distance kept.
+        guard let pausedAt else { return 0 }
+        let milliseconds = max(1, (now - pausedAt).nanoseconds / 1_000_000)
         return UInt32(clamping: Int64(self.drainedSinceXOff) / milliseconds)
     }
 }

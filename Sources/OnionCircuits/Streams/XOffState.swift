@@ -4,8 +4,8 @@ public import NIOCore
 ///
 ///     flowing ──xOffReceived──▶ paused ──xOnReceived──▶ flowing
 ///
-/// An XOff while paused and an XOn while flowing are the peer's fault, and so are more of them than their minimum
-/// distance of 50 ms allows, with room for those that a stalled link delivers at once.
+/// An XOff while paused and an XOn while flowing are the peer's fault, and so are more of them than the minimum distance
+/// of 100 ms between XOffs allows, with room for those that a stalled link delivers at once.
 ///
 /// - Source: DESIGN §7 *Stream*
 public struct XOffState: Sendable {
