@@ -1,5 +1,6 @@
 package import NIOCore
 import NIOPosix
+package import OnionAddress
 
 /// The socket options of links, the same for both sides.
 ///
@@ -17,6 +18,21 @@ package enum LinkSockets {
     /// TCP_NOTSENT_LOWAT of <netinet/tcp.h>, which Glibc's module does not export everywhere.
     package static let unsentLowWaterOption = ChannelOptions.Types.SocketOption(
         level: .tcp, name: .init(rawValue: 25))
+
+    /// TCP_CONGESTION of <netinet/tcp.h>. Its value is a name, and this one's four letters are as long as NIO's values.
+    package static let congestionControlOption = ChannelOptions.Types.SocketOption(
+        level: .tcp, name: .init(rawValue: 13))
+    package static let reno = ChannelOptions.Types.SocketOption.Value(littleEndian: 0x6F6E_6572)
+
+    /// Let a connection with `peer` send without pacing if it stays on this machine; on the channel's event loop.
+    ///
+    /// BBR, the default of some machines, spreads what it sends over time, at a rate that it finds out from the path. Here
+    /// the path is the processes themselves: each then waits while others could work. Reno sends what the window allows. Every
+    /// kernel has it, for every user; one that does not keeps its own.
+    package static func unpaceLoopback(_ channel: any Channel, with peer: IPAddress?) {
+        guard let peer, SpecialPurpose.isLoopback(peer) else { return }
+        try? channel.syncOptions?.setOption(Self.congestionControlOption, value: Self.reno)
+    }
 
     static func configure(_ bootstrap: ClientBootstrap) -> ClientBootstrap {
         bootstrap

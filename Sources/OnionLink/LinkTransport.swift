@@ -43,6 +43,7 @@ package struct LinkTransport: Sendable {
             .connectTimeout(Self.connectTimeLimit)
             .channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
+                    LinkSockets.unpaceLoopback(channel, with: address.address)
                     let pipeline = channel.pipeline.syncOperations
                     let peer = try self.tls.addClientHandlers(to: pipeline, expecting: linkKey)
                     try pipeline.addHandler(
@@ -66,6 +67,7 @@ package struct LinkTransport: Sendable {
             .childChannelInitializer { channel in
                 guard admit(channel), let owner = owner(channel.eventLoop) else { return channel.close() }
                 return channel.eventLoop.makeCompletedFuture {
+                    LinkSockets.unpaceLoopback(channel, with: channel.remoteAddress.flatMap(Endpoint.init)?.address)
                     let pipeline = channel.pipeline.syncOperations
                     let peer = try self.tls.addServerHandlers(to: pipeline)
                     try pipeline.addHandler(

@@ -29,6 +29,7 @@ struct ExitConnector: Sendable {
         let bootstrap = ClientBootstrap(group: eventLoop).channelInitializer { channel in
             channel.eventLoop.makeCompletedFuture {
                 try StreamEdge.configure(channel)
+                LinkSockets.unpaceLoopback(channel, with: endpoint.address)
                 guard let options = channel.syncOptions else { return }
                 try options.setOption(
                     .socketOption(.so_rcvbuf), value: ChannelOptions.Types.SocketOption.Value(receiveBufferByteCount))

@@ -140,6 +140,10 @@ package final class ProxyServer: Service, CustomStringConvertible {
                 // Inherited, too: a program that does not read is soon noticed, and its downloads wait where they come from.
                 return
                     try await bootstrap
+                    .serverChannelInitializer { listener in
+                        LinkSockets.unpaceLoopback(listener, with: endpoint.address)
+                        return listener.eventLoop.makeSucceededVoidFuture()
+                    }
                     .serverChannelOption(LinkSockets.unsentLowWaterOption, value: LinkSockets.unsentLowWaterByteCount)
                     .bind(host: "\(endpoint.address)", port: Int(endpoint.port)).get()
             case .unix(let path): return try await Self.bind(bootstrap, path)

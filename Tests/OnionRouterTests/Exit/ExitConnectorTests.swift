@@ -159,6 +159,8 @@ struct ExitConnectorTests {
                 #expect(try await connection.channel.getOption(.autoRead).get() == false)
                 let unsent = try await connection.channel.getOption(LinkSockets.unsentLowWaterOption).get()
                 #expect(unsent == LinkSockets.unsentLowWaterByteCount)
+                let control = try await connection.channel.getOption(LinkSockets.congestionControlOption).get()
+                #expect(control == LinkSockets.reno)
                 try await connection.channel.close()
             }
             try await listener.close()
