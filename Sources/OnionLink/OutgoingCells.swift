@@ -21,8 +21,9 @@ package struct QueueTraffic: Equatable, Sendable {
 /// - Invariant: a circuit has a queue exactly while it has cells in it, so the order of its cells holds.
 /// - Source: DESIGN §7 *Link*, §8
 struct OutgoingCells {
-    /// A batch of this size goes to TLS at once: eight full records.
-    static let fullBatchByteCount = 128 * 1024
+    /// A batch of this size goes to TLS at once: more than what one read of a link or of a socket brings, so that the read's
+    /// last cells need no write of their own.
+    static let fullBatchByteCount = LinkSockets.readByteCount + 16 * 1024
     /// Cells about the link itself that may wait: a peer that pings and never reads is closed beyond it.
     static let linkCellLimit = 64
     /// A circuit whose queue is at or below this has room for more of its maker's cells.
