@@ -55,6 +55,7 @@ package final class CircuitEndpoint {
     /// Cells that the first of them has filled in its turn.
     private var cellsInTurn = 0
     private static let longestTurnCellCount: Int64 = 32
+    private static let cellPayloadByteCount = Cell.bodyByteCount - Cell.tagByteCount
     private static let roundTime = TimeAmount.milliseconds(20)
     private var register = StreamRegister()
     private var isPumpScheduled = false
@@ -341,6 +342,13 @@ package final class CircuitEndpoint {
         return Int(min(cellCount, Self.longestTurnCellCount))
     }
 
+    /// Whether the stream has another cell in its turn. One that would leave but a bit behind may say that too: the bit would
+    /// come alone, in a cell and a write of its own, and what the socket has next would be copied behind it.
+    private func mayGoOn(_ stream: OnionStream) -> Bool {
+        let turn = self.turnCellCount
+        return self.cellsInTurn < turn || stream.outbox.readableBytes <= turn / 8 * Self.cellPayloadByteCount
+    }
+
     private func packStreams(into payload: inout MutableRawSpan, _ writer: inout RelayMessageWriter) {
         var openings = 0
         while let stream = self.ready.popFirst() {
@@ -350,7 +358,7 @@ package final class CircuitEndpoint {
             case .cellFull:
                 // One that has yet to say its Begin stays first: ids are begun in the order in which they were given.
                 self.cellsInTurn += 1
-                if stream.isOpeningUnsaid || self.cellsInTurn < self.turnCellCount {
+                if stream.isOpeningUnsaid || self.mayGoOn(stream) {
                     self.ready.prepend(stream)
                 } else {
                     self.ready.append(stream)

@@ -8,7 +8,7 @@ package struct StreamLimits: Sendable {
     /// Begin and Resolve messages in one cell.
     package static let openingsPerCell = 8
     /// Bytes from the socket that may wait for cells: below it the socket is read.
-    package static let outboxByteCount = 64 * 1024
+    package static let outboxByteCount = 16 * 1024
 
     /// When to say XOff and XOn about bytes that the socket has not taken.
     package var gate: StreamGate.Limits

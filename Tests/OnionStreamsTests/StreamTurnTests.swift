@@ -38,6 +38,17 @@ struct StreamTurnTests {
         #expect(try self.runs(of: circuit.exit.outgoing).prefix(4) == [32, 32, 32, 32])
     }
 
+    @Test("a turn goes on for four cells more if nothing is left then", arguments: [(35, 35), (36, 36), (37, 32)])
+    func remainder(cellCount: Int, run: Int) throws {
+        let circuit = try TestCircuit(window: 256, maximumWindow: 256)
+        let sockets = try (0..<2).map { _ in try #require(circuit.openStream(exitSends: 200_000)).exit }
+        // The last of these cells is not full, so that it may hold what comes next.
+        let byteCount = cellCount * 2000
+        for socket in sockets { socket.write(atMost: byteCount) }
+        circuit.loop.run()
+        #expect(try self.runs(of: circuit.exit.outgoing).first == run)
+    }
+
     @Test("streams begin in the order in which they were opened, however short their turns")
     func openings() throws {
         let circuit = try TestCircuit(window: 64, maximumWindow: 64)
