@@ -126,5 +126,5 @@ public struct CongestionParameters: Equatable, Sendable {
     /// one machine, by measurement.
     public static let wideRange = CongestionParameters(
         unchecked: 256, gamma: 100, delta: 100, slowStartCap: largestMaximum, slowStartMaximum: largestMaximum,
-        queuePercent: 12, queueDelay: .microseconds(1500))
+        queuePercent: 12, queueDelay: .milliseconds(3))
 }

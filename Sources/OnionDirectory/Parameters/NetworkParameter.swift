@@ -92,7 +92,7 @@ public enum NetworkParameter: String, CaseIterable, Hashable, Sendable {
         case .ccSlowStartCap: row(16_384, 32...16_384, "cells")
         case .ccSlowStartMaximum: row(16_384, 32...16_384, "cells")
         case .ccQueuePercent: row(12, 0...100, "% of the path")
-        case .ccQueueDelay: row(1_500, 0...1_000_000, "µs")
+        case .ccQueueDelay: row(3_000, 0...1_000_000, "µs")
 
         case .streamsTotal: row(16_384, 1...1_000_000, "streams")
         case .streamsPerCircuit: row(256, 1...65_535, "streams")
