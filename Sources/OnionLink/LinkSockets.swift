@@ -1,5 +1,5 @@
 package import NIOCore
-import NIOPosix
+package import NIOPosix
 package import OnionAddress
 
 /// The socket options of links, the same for both sides.
@@ -19,7 +19,7 @@ package enum LinkSockets {
     package static let unsentLowWaterOption = ChannelOptions.Types.SocketOption(
         level: .tcp, name: .init(rawValue: 25))
 
-    /// TCP_CONGESTION of <netinet/tcp.h>. Its value is a name, and this one's four letters are as long as NIO's values.
+    /// TCP_CONGESTION of <netinet/tcp.h>. Its value is a name; this one, and the zero that ends it, fit into NIO's integer.
     package static let congestionControlOption = ChannelOptions.Types.SocketOption(
         level: .tcp, name: .init(rawValue: 13))
     package static let reno = ChannelOptions.Types.SocketOption.Value(littleEndian: 0x6F6E_6572)
@@ -32,6 +32,12 @@ package enum LinkSockets {
     package static func unpaceLoopback(_ channel: any Channel, with peer: IPAddress?) {
         guard let peer, SpecialPurpose.isLoopback(peer) else { return }
         try? channel.syncOptions?.setOption(Self.congestionControlOption, value: Self.reno)
+    }
+
+    /// The same for whatever a listener at `address` accepts, which inherits it.
+    package static func unpaceLoopback(_ bootstrap: ServerBootstrap, at address: IPAddress) -> ServerBootstrap {
+        guard SpecialPurpose.isLoopback(address) else { return bootstrap }
+        return bootstrap.serverChannelOption(Self.congestionControlOption, value: Self.reno)
     }
 
     static func configure(_ bootstrap: ClientBootstrap) -> ClientBootstrap {

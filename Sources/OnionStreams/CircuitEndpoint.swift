@@ -308,6 +308,7 @@ package final class CircuitEndpoint {
     private func skipSilentStreams() {
         while let stream = self.ready.first, !stream.hasSomethingToSay {
             self.ready.removeFirst()
+            self.cellsInTurn = 0
             stream.leftQueue()
         }
     }

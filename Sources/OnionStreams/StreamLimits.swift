@@ -7,7 +7,7 @@ package import OnionCircuits
 package struct StreamLimits: Sendable {
     /// Begin and Resolve messages in one cell.
     package static let openingsPerCell = 8
-    /// Bytes from the socket that may wait for cells: below it the socket is read.
+    /// With fewer bytes that wait for cells the socket is read on; with so many, or more, it is read again once all have left.
     package static let outboxByteCount = 16 * 1024
 
     /// When to say XOff and XOn about bytes that the socket has not taken.

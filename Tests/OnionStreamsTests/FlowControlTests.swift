@@ -106,7 +106,7 @@ struct FlowControlTests {
         }
         #expect(quick.client.receivedCount == 1 << 20 && quick.client.isIntact)
         #expect(slow.client.receivedCount < 100_000 + 128 * 2048)
-        // Once it reads again all of it comes, and XOn has its distance from XOff.
+        // Once it reads again all of it comes, and an XOff has its distance from the last.
         for _ in 0..<20_000 where slow.client.receivedCount < 8 << 20 {
             slow.exit.write(atMost: 65_536)
             circuit.settle()

@@ -3,23 +3,23 @@ public import NIOCore
 /// Decides when to tell the far end of a stream to pause (XOff) and to go on (XOn). Unit: bytes not yet taken by the
 /// socket.
 ///
-///               buffered > high, 100 ms after the last XOff
-///     flowing ───────────────────────────────────────────────▶ paused
-///        ▲                                                        │
-///        └────────────────────────────────────────────────────────┘
+///               buffered > high, 50 ms after the last XOff
+///     flowing ──────────────────────────────────────────────▶ paused
+///        ▲                                                       │
+///        └───────────────────────────────────────────────────────┘
 ///               buffered ≤ low
 ///
 /// An event that finds its distance not yet kept is answered with ``Action/wait(until:)``: call ``timerFired(now:)`` then.
 ///
 /// Departure: in DESIGN XOn waits until 50 ms after XOff, too. A reader that keeps up but for a millisecond now and then
-/// would stand still for 50: a third of a fast download. These are as many messages a second, and XOn comes as soon as it may.
+/// would stand still for 50: a third of a fast download.
 ///
-/// - Invariant: XOff and XOn alternate, XOff first; one XOff is never less than 100 ms after another; `low < high`, so
+/// - Invariant: XOff and XOn alternate, XOff first; one XOff is never less than 50 ms after another; `low < high`, so
 ///   that one byte never makes both.
 /// - Source: DESIGN §7 *Stream*; Tor proposal 324 §4
 public struct StreamGate: Sendable, Equatable {
     /// An XOff is at least this long after the last.
-    public static let minimumDistance = TimeAmount.milliseconds(100)
+    public static let minimumDistance = TimeAmount.milliseconds(50)
 
     public struct Limits: Sendable, Equatable {
         /// XOff goes out when more than this is buffered, XOn when at most `low` is.

@@ -5,14 +5,14 @@ public import NIOCore
 ///     flowing ──xOffReceived──▶ paused ──xOnReceived──▶ flowing
 ///
 /// An XOff while paused and an XOn while flowing are the peer's fault, and so are more of them than the minimum distance
-/// of 100 ms between XOffs allows, with room for those that a stalled link delivers at once.
+/// of 50 ms between XOffs allows, with room for those that a stalled link delivers at once.
 ///
 /// - Source: DESIGN §7 *Stream*
 public struct XOffState: Sendable {
-    /// Twenty a second is what ``StreamGate/minimumDistance`` allows; the burst is what a link that was silent for
-    /// 2.5 s, when it would have been closed, can hold, and a bit.
-    static let ratePerSecond = 20
-    static let burst = 64
+    /// Forty a second, an XOff and an XOn each, is what ``StreamGate/minimumDistance`` allows; the burst is what a link that
+    /// was silent for 2.5 s, when it would have been closed, can hold, and a bit.
+    static let ratePerSecond = 40
+    static let burst = 128
 
     /// Whether no Data may be sent on the stream.
     public private(set) var isPaused = false

@@ -139,11 +139,7 @@ package final class ProxyServer: Service, CustomStringConvertible {
             case .ip(let endpoint):
                 // Inherited, too: a program that does not read is soon noticed, and its downloads wait where they come from.
                 return
-                    try await bootstrap
-                    .serverChannelInitializer { listener in
-                        LinkSockets.unpaceLoopback(listener, with: endpoint.address)
-                        return listener.eventLoop.makeSucceededVoidFuture()
-                    }
+                    try await LinkSockets.unpaceLoopback(bootstrap, at: endpoint.address)
                     .serverChannelOption(LinkSockets.unsentLowWaterOption, value: LinkSockets.unsentLowWaterByteCount)
                     .bind(host: "\(endpoint.address)", port: Int(endpoint.port)).get()
             case .unix(let path): return try await Self.bind(bootstrap, path)

@@ -26,16 +26,16 @@ struct StreamGateTests {
         #expect(gate.dataDrained(byteCount: 90, now: self.time(milliseconds)) == .sendXOn(drainRate: rate))
     }
 
-    @Test("XOff waits until 100 ms after the last, and says so once")
+    @Test("XOff waits until 50 ms after the last, and says so once")
     func distance() throws {
         var gate = StreamGate(limits: self.limits)
         #expect(try gate.dataReceived(byteCount: 101, now: self.time(0)) == .sendXOff)
-        #expect(gate.dataDrained(byteCount: 101, now: self.time(50)) == .sendXOn(drainRate: 2))
-        #expect(try gate.dataReceived(byteCount: 300, now: self.time(60)) == .wait(until: self.time(100)))
-        #expect(try gate.dataReceived(byteCount: 300, now: self.time(99)) == .none)
-        #expect(gate.timerFired(now: self.time(100)) == .sendXOff)
-        #expect(gate.dataDrained(byteCount: 600, now: self.time(101)) == .sendXOn(drainRate: 600))
-        #expect(try gate.dataReceived(byteCount: 101, now: self.time(200)) == .sendXOff)
+        #expect(gate.dataDrained(byteCount: 101, now: self.time(25)) == .sendXOn(drainRate: 4))
+        #expect(try gate.dataReceived(byteCount: 300, now: self.time(30)) == .wait(until: self.time(50)))
+        #expect(try gate.dataReceived(byteCount: 300, now: self.time(49)) == .none)
+        #expect(gate.timerFired(now: self.time(50)) == .sendXOff)
+        #expect(gate.dataDrained(byteCount: 600, now: self.time(51)) == .sendXOn(drainRate: 600))
+        #expect(try gate.dataReceived(byteCount: 101, now: self.time(100)) == .sendXOff)
     }
 
     @Test("a timer that finds the buffer drained says nothing, and the next XOff need not wait")
@@ -43,10 +43,10 @@ struct StreamGateTests {
         var gate = StreamGate(limits: self.limits)
         #expect(try gate.dataReceived(byteCount: 101, now: self.time(0)) == .sendXOff)
         #expect(gate.dataDrained(byteCount: 101, now: self.time(10)) == .sendXOn(drainRate: 10))
-        #expect(try gate.dataReceived(byteCount: 101, now: self.time(20)) == .wait(until: self.time(100)))
-        #expect(gate.dataDrained(byteCount: 1, now: self.time(50)) == .none)
-        #expect(gate.timerFired(now: self.time(100)) == .none)
-        #expect(try gate.dataReceived(byteCount: 1, now: self.time(101)) == .sendXOff)
+        #expect(try gate.dataReceived(byteCount: 101, now: self.time(20)) == .wait(until: self.time(50)))
+        #expect(gate.dataDrained(byteCount: 1, now: self.time(40)) == .none)
+        #expect(gate.timerFired(now: self.time(50)) == .none)
+        #expect(try gate.dataReceived(byteCount: 1, now: self.time(51)) == .sendXOff)
     }
 
     @Test("the peer may send what was in flight past XOff, and not a byte more")
@@ -106,7 +106,7 @@ struct StreamGateTests {
                 timer = until
             case .sendXOff:
                 try sender.xOffReceived(now: now)
-                #expect(pausedAt.map { now - $0 >= .milliseconds(100) } ?? true)
+                #expect(pausedAt.map { now - $0 >= .milliseconds(50) } ?? true)
                 pausedAt = now
             case .sendXOn(let rate):
                 try sender.xOnReceived(drainRate: rate, now: now)
@@ -165,7 +165,7 @@ struct XOffStateTests {
         #expect(throws: CircuitError.xOffOutOfTurn) { try state.xOffReceived(now: .start + .seconds(1)) }
     }
 
-    @Test("a burst of 64 passes, the 65th is a storm; at the allowed distance it goes on for ever")
+    @Test("a burst of 128 passes, the next is a storm; at the allowed distance it goes on for ever")
     func storm() throws {
         var state = XOffState()
         func say(_ now: NIODeadline) throws {
@@ -175,8 +175,8 @@ struct XOffStateTests {
                 try state.xOffReceived(now: now)
             }
         }
-        for _ in 0..<64 { try say(.start) }
+        for _ in 0..<128 { try say(.start) }
         #expect(throws: CircuitError.xOffStorm) { try say(.start) }
-        for step in 1...1000 { try say(.start + .milliseconds(Int64(step) * 50)) }
+        for step in 1...1000 { try say(.start + .milliseconds(Int64(step) * 25)) }
     }
 }

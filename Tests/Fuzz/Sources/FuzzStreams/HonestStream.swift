@@ -77,8 +77,9 @@ struct HonestStream {
 
     private func check() {
         for end in self.ends {
+            let limit = StreamEnd.limits.high + 2 * StreamEnd.limits.inFlight
             precondition(
-                end.gate.bufferedByteCount <= StreamEnd.limits.high + 2 * StreamEnd.limits.inFlight,
+                end.gate.bufferedByteCount <= limit + end.unboundedByteCount,
                 "a stream holds more than its limits allow")
         }
     }

@@ -23,12 +23,14 @@ struct StreamEnd {
     private(set) var unacknowledged = 0
     private(set) var sentByteCount = 0
     private(set) var receivedByteCount = 0
+    /// Bytes that came while XOff had to wait for its distance from the last: the link alone bounds them.
+    private(set) var unboundedByteCount = 0
     /// Whether this end or the other gave up: bytes may be lost then.
     private(set) var isBroken = false
     private(set) var isFinished = false
     private var timer: NIODeadline?
-    /// Whether the gate waits to say XOff or XOn.
-    var isWaiting: Bool { self.timer != nil }
+    /// Whether the gate waits to say XOff.
+    private var isWaiting: Bool { self.timer != nil }
 
     init(role: StreamLifecycle.Role) {
         self.life = StreamLifecycle(role: role)
@@ -47,6 +49,7 @@ struct StreamEnd {
             case .deliver, .hold:
                 self.receivedByteCount += byteCount
                 answer = self.said(try self.gate.dataReceived(byteCount: byteCount, now: now))
+                if self.isWaiting { self.unboundedByteCount += byteCount }
             case .drop: answer = []
             }
             return [.acknowledge(byteCount)] + answer
