@@ -10,6 +10,9 @@ package import OnionDirectory
 package struct ConsensusStore: Sendable {
     package let path: String
 
+    /// Files of evidence that are kept at most: eight pairs. One takes up to ``DirectoryLimits/consensusByteCount``.
+    package static let evidenceFileLimit = 16
+
     package init(path: String) { self.path = path }
 
     /// Read the stored consensus.
@@ -33,12 +36,28 @@ package struct ConsensusStore: Sendable {
 
     /// Keep two consensuses of one revision as evidence against the directory, beside the stored one.
     ///
-    /// - Returns: the paths of the two files.
+    /// Only the first two of a revision are kept, and ``evidenceFileLimit`` files in all: a directory can sign as many
+    /// as it likes, and two prove it.
+    ///
+    /// - Returns: the paths of the files that prove it: these two, or those that were kept before.
     package func keepEvidence(_ one: Consensus, _ other: Consensus) throws -> [String] {
-        try [one, other].map { consensus in
-            let path = "\(self.path).evidence-\(consensus.revision)-\(consensus.digest.base64URL.prefix(12))"
+        let kept = try self.keptEvidence()
+        let ofRevision = kept.filter { $0.hasPrefix("\(self.evidencePrefix)\(one.revision)-") }
+        guard ofRevision.count < 2 else { return ofRevision }
+        guard kept.count + 2 <= Self.evidenceFileLimit else { return kept }
+        return try [one, other].map { consensus in
+            let path = "\(self.evidencePrefix)\(consensus.revision)-\(consensus.digest.base64URL.prefix(12))"
             try Data(consensus.bytes).write(to: URL(fileURLWithPath: path), options: .atomic)
             return path
         }
+    }
+
+    private var evidencePrefix: String { "\(self.path).evidence-" }
+
+    private func keptEvidence() throws -> [String] {
+        // By their names: the system may write the directory's path another way.
+        let directory = self.path.lastIndex(of: "/").map { String(self.path[...$0]) } ?? ""
+        return try FileManager.default.contentsOfDirectory(atPath: directory.isEmpty ? "." : directory).sorted()
+            .map { directory + $0 }.filter { $0.hasPrefix(self.evidencePrefix) }
     }
 }

@@ -11,6 +11,9 @@ import OnionCrypto
 ///          ▲                          ▲                                    └─ failed: waits twice as long ─┐
 ///          └── reached                └────────────────────────────────────────────────────────────────────┘
 ///
+/// A link says that a guard may be tried again; that it works is shown by a circuit alone. Until then its next failure
+/// makes it wait twice as long: a guard that takes links and answers no Create would stall builds again and again.
+///
 /// Only what the directory itself says changes the sample: it is topped up while it is small, and a guard that has been
 /// out of the consensus for weeks leaves it.
 ///
@@ -25,7 +28,6 @@ struct GuardSample: Equatable, Sendable {
     }
 
     private struct Trouble: Equatable, Sendable {
-        var failureCount: Int
         var retryAt: NIODeadline
         var isProbing: Bool
     }
@@ -34,6 +36,8 @@ struct GuardSample: Equatable, Sendable {
     private(set) var members: [Member]
     /// Those that could not be reached. Not kept on disk: a new start is a new chance.
     private var troubles: [Ed25519PublicKey: Trouble] = [:]
+    /// How often each has failed since a circuit became ready through it; also of those that are in no trouble now.
+    private var failureCounts: [Ed25519PublicKey: Int] = [:]
     /// Since when no member at all has been in the consensus.
     private var allUnlistedSince: NIODeadline?
 
@@ -89,6 +93,7 @@ struct GuardSample: Equatable, Sendable {
         }
         let present = Set(self.identities)
         self.troubles = self.troubles.filter { present.contains($0.key) }
+        self.failureCounts = self.failureCounts.filter { present.contains($0.key) }
         return self.vacancies(size: size, now: now)
     }
 
@@ -114,24 +119,29 @@ struct GuardSample: Equatable, Sendable {
 
     // MARK: What links show
 
-    /// A link to the guard opened.
+    /// A link to the guard opened: circuits may begin at it again.
     ///
     /// When none could be reached before, it was the network: all get another chance, so that the preferred one is
-    /// taken up again and not the one that was probed first.
+    /// taken up again and not the one that was probed first, and what has failed counts against none.
     mutating func reached(_ identity: Ed25519PublicKey, isListed: (Ed25519PublicKey) -> Bool) {
         if self.isNetworkSuspected(isListed: isListed) {
             self.troubles = [:]
+            self.failureCounts = [:]
         } else {
             self.troubles[identity] = nil
         }
     }
 
+    /// A circuit became ready through the guard: its failures of before are over.
+    mutating func worked(_ identity: Ed25519PublicKey) { self.failureCounts[identity] = nil }
+
     /// The guard could not be reached, or stopped answering.
     mutating func failed(_ identity: Ed25519PublicKey, now: NIODeadline) {
         guard self.members.contains(where: { $0.identity == identity }) else { return }
-        let count = (self.troubles[identity]?.failureCount ?? 0) + 1
+        let count = self.failureCounts[identity, default: 0] + 1
+        self.failureCounts[identity] = count
         let wait = min(Self.firstRetry * (1 << min(count - 1, 10)), Self.longestRetry)
-        self.troubles[identity] = Trouble(failureCount: count, retryAt: now + wait, isProbing: false)
+        self.troubles[identity] = Trouble(retryAt: now + wait, isProbing: false)
     }
 
     /// The members to open a link to, to see whether they can be reached again; each is then expected to be reached or

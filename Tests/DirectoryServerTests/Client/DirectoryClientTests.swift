@@ -3,6 +3,8 @@ import OnionCrypto
 import OnionDirectory
 import Testing
 
+import class Foundation.FileManager
+
 @testable import DirectoryClient
 
 @Suite("Directory exchange")
@@ -105,6 +107,10 @@ struct JitteredBackoffTests {
 
 @Suite("Consensus store")
 struct ConsensusStoreTests {
+    private func names(_ directory: TemporaryDirectory) throws -> [String] {
+        try FileManager.default.contentsOfDirectory(atPath: directory.path)
+    }
+
     private func consensus(_ key: Ed25519PrivateKey, revision: UInt64 = 1, until: UInt64 = 30) throws -> Consensus {
         try Consensus.make(
             revision: revision, validAfter: 10, freshUntil: 20, validUntil: until, parameters: NetworkParameters(),
@@ -129,5 +135,31 @@ struct ConsensusStoreTests {
         let paths = try store.keepEvidence(try self.consensus(key), try self.consensus(key, until: 31))
         #expect(Set(paths).count == 2)
         for path in paths { #expect(ConsensusStore(path: path).load(directoryKey: key.publicKey) != nil) }
+    }
+
+    @Test("keeps the first pair of a revision, however many lists of it are signed") func firstPair() throws {
+        let directory = try TemporaryDirectory()
+        // However the path is written.
+        let store = ConsensusStore(path: directory.file("/consensus"))
+        let key = Ed25519PrivateKey()
+        let first = try self.consensus(key)
+        let paths = try store.keepEvidence(first, try self.consensus(key, until: 31))
+        for until in 32..<35 as Range<UInt64> {
+            #expect(try Set(store.keepEvidence(first, self.consensus(key, until: until))) == Set(paths))
+        }
+        #expect(try self.names(directory).count == 2)
+    }
+
+    @Test("keeps so many files of evidence, and not one more") func evidenceLimit() throws {
+        let directory = try TemporaryDirectory()
+        let store = ConsensusStore(path: directory.file("consensus"))
+        let key = Ed25519PrivateKey()
+        for revision in 1...UInt64(ConsensusStore.evidenceFileLimit) {
+            let paths = try store.keepEvidence(
+                try self.consensus(key, revision: revision), try self.consensus(key, revision: revision, until: 31))
+            let pairCount = min(Int(revision), ConsensusStore.evidenceFileLimit / 2)
+            #expect(try self.names(directory).count == 2 * pairCount)
+            #expect(paths.count == (Int(revision) == pairCount ? 2 : ConsensusStore.evidenceFileLimit))
+        }
     }
 }

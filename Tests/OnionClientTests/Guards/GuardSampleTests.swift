@@ -1,4 +1,3 @@
-import Foundation
 import NIOCore
 import OnionCrypto
 import Testing
@@ -40,6 +39,34 @@ struct GuardSampleTests {
         #expect(sample.probesDue(isListed: { _ in true }, now: later + GuardSample.firstRetry * 2) == [guards[0]])
         sample.reached(guards[0]) { _ in true }
         #expect(sample.usable { _ in true } == guards)
+    }
+
+    @Test("an open link lets a guard be used again, but only a circuit through it makes its next wait short")
+    func mute() {
+        var sample = self.makeSample(3)
+        let guards = sample.identities
+        var time = self.now
+        for wait in [GuardSample.firstRetry, GuardSample.firstRetry * 2, GuardSample.firstRetry * 4] {
+            sample.failed(guards[0], now: time)
+            #expect(sample.probesDue(isListed: { _ in true }, now: time + wait - .nanoseconds(1)).isEmpty)
+            time = time + wait
+            #expect(sample.probesDue(isListed: { _ in true }, now: time) == [guards[0]])
+            sample.reached(guards[0]) { _ in true }
+            #expect(sample.usable { _ in true } == guards)
+        }
+        sample.worked(guards[0])
+        sample.failed(guards[0], now: time)
+        #expect(sample.probesDue(isListed: { _ in true }, now: time + GuardSample.firstRetry) == [guards[0]])
+    }
+
+    @Test("failures while none could be reached were the network's, and make no later wait longer")
+    func networkBack() {
+        var sample = self.makeSample(2)
+        let guards = sample.identities
+        for _ in 0..<5 { for identity in guards { sample.failed(identity, now: self.now) } }
+        sample.reached(guards[1]) { _ in true }
+        sample.failed(guards[0], now: self.now)
+        #expect(sample.probesDue(isListed: { _ in true }, now: self.now + GuardSample.firstRetry) == [guards[0]])
     }
 
     @Test("whatever fails however often, nothing is drawn: nobody is walked on")
@@ -125,6 +152,21 @@ struct GuardSampleTests {
         #expect(sample.members.count == 1)
     }
 
+    @Test("one that left the sample and is drawn again begins without its failures of then")
+    func drawnAgain() {
+        var sample = self.makeSample(2)
+        let identity = sample.identities[0]
+        for _ in 0..<5 { sample.failed(identity, now: self.now) }
+        for unixTime in [self.unixTime, self.unixTime + GuardSample.unlistedSeconds] {
+            _ = sample.consensusChanged(
+                size: 2, isListed: { $0 != identity }, unixTime: unixTime, now: self.now)
+        }
+        sample.add([identity], unixTime: self.unixTime)
+        #expect(sample.usable { _ in true }.last == identity)
+        sample.failed(identity, now: self.now)
+        #expect(sample.probesDue(isListed: { _ in true }, now: self.now + GuardSample.firstRetry) == [identity])
+    }
+
     @Test("a failure of one that is no member is not remembered against it")
     func stranger() {
         var sample = self.makeSample(1)
@@ -132,29 +174,5 @@ struct GuardSampleTests {
         sample.failed(stranger, now: self.now)
         sample.add([stranger], unixTime: self.unixTime)
         #expect(sample.usable { _ in true }.contains(stranger))
-    }
-
-    @Test("the file gives back what was written, and nothing for another directory or a damaged line")
-    func file() throws {
-        let key = someKey()
-        let file = GuardSampleFile(stateDirectory: "/nowhere", directoryKey: key)
-        var sample = self.makeSample(3)
-        _ = sample.consensusChanged(size: 3, isListed: { _ in false }, unixTime: self.unixTime, now: self.now)
-        let text = file.text(of: sample)
-        #expect(file.parse(text)?.members == sample.members)
-        #expect(GuardSampleFile(stateDirectory: "/nowhere", directoryKey: someKey()).parse(text) == nil)
-        #expect(file.parse(text + "guard x 1 2\n") == nil)
-        #expect(file.parse(text + text) == nil)
-        let member = text.split(separator: "\n")[2]
-        #expect(file.parse(text + member) == nil)
-        let head = text.split(separator: "\n").prefix(2).joined(separator: "\n")
-        func members(_ count: Int) -> String {
-            head + (0..<count).map { _ in "\nguard \(someKey().base64URL) 1 0" }.joined()
-        }
-        #expect(file.parse(members(GuardSampleFile.memberLimit)) != nil)
-        #expect(file.parse(members(GuardSampleFile.memberLimit + 1)) == nil)
-        #expect(file.parse(text.replacingOccurrences(of: "sample 1", with: "sample 2")) == nil)
-        #expect(file.parse(text.replacingOccurrences(of: "\nguard ", with: "\nrouter ")) == nil)
-        #expect(file.parse("") == nil)
     }
 }
