@@ -7,10 +7,15 @@ extension OnionClient {
         public var cleanCircuitCount = 2
         /// Circuits under construction at once.
         public var concurrentBuildCount = 8
-        /// Circuits of all kinds; beyond it idle ones make way. A guard allows a client 256.
-        public var circuitCount = 128
+        /// Circuits of all kinds but those to the directory; beyond it idle ones make way, and where none is idle requests
+        /// fail. A guard allows a client 256; the network can only lower it.
+        public var circuitCount = 240
+        /// Circuits to ask the directory by.
+        public var directoryCircuitCount = 8
         /// Requests that may wait for a circuit.
         public var waitingRequestCount = 16_384
+        /// Different circuits that they may wait for: of other isolation keys, or with other last hops.
+        public var waitingDemandCount = 1024
         /// Bytes that the streams of all circuits may hold: for cells, and for programs that do not take them. Past it the
         /// circuit with the oldest goes. The network can only lower it.
         public var queuedByteCount = 256 << 20
@@ -27,6 +32,8 @@ extension OnionClient {
         public var rememberedWishCount = 16
         /// How long a request may take in all, from the application's wish to Connected.
         public var requestPatience = TimeAmount.seconds(60)
+        /// For how long requests wait for a newer list of routers when theirs has expired; from then on they fail at once.
+        public var newListPatience = TimeAmount.seconds(30)
         /// How long one exit may take to answer a Begin or Resolve before another is tried.
         public var attemptTimeLimit = TimeAmount.seconds(20)
         /// How often a request is tried again on another circuit.

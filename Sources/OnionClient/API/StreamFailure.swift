@@ -6,6 +6,8 @@ public enum StreamFailure: Error, Equatable, Sendable {
     case ended(EndReason)
     /// No circuit could be built, or every circuit that was tried died, within the patience for a request.
     case noCircuit
+    /// All the circuits that the client may have are in use by others, or too many are waited for.
+    case tooManyCircuits
     /// The request cannot be sent at all: the host is empty, too long or holds a NUL, or the port is 0.
     case invalidRequest
     /// No exit of the consensus allows this port.
@@ -16,7 +18,7 @@ public enum StreamFailure: Error, Equatable, Sendable {
     case wishNotUnderstood
     /// The user wants no destinations by address.
     case addressRefused
-    /// The client cannot build circuits yet; the text says what it waits on.
+    /// The client cannot build circuits, yet or any more; the text says what it waits on.
     case notReady(String)
     /// The client is stopping.
     case shuttingDown

@@ -29,8 +29,10 @@ struct CircuitPool: Sendable {
         case build(CircuitKey, CircuitWish, excluding: Set<Ed25519PublicKey>)
         /// Close a circuit without streams.
         case close(CircuitKey)
-        /// The request has waited too long.
+        /// The request has waited too long, or would.
         case giveUp(RequestKey)
+        /// There are too many circuits, or too many are asked for, for the request to get one soon.
+        case refuse(RequestKey)
     }
 
     struct Rules: Sendable {
@@ -68,6 +70,16 @@ struct CircuitPool: Sendable {
         let excluded: Set<Ed25519PublicKey>
     }
 
+    /// What comes of a demand that no open circuit serves.
+    private enum Prospect {
+        /// A circuit is, or will be, under construction.
+        case circuit
+        /// All that there may be carry streams.
+        case noRoom
+        /// None can be built for a long time.
+        case hopeless
+    }
+
     private struct Request: Sendable {
         let key: RequestKey
         let demand: Demand
@@ -76,6 +88,8 @@ struct CircuitPool: Sendable {
 
     var rules: Rules
     private var entries: [CircuitKey: Entry] = [:]
+    /// The circuits of each isolation key, and the clean ones, while requests are served: there may be a thousand demands.
+    private var keysByIsolation: [IsolationKey?: [CircuitKey]] = [:]
     /// In order of arrival.
     private var requests: [Request] = []
     private var nextKey: UInt64 = 0
@@ -85,6 +99,8 @@ struct CircuitPool: Sendable {
     private var consecutiveFailureCount = 0
     private var notBefore: NIODeadline?
     private var mayBuild = false
+    /// Circuits under construction, in a turn.
+    private var buildingCount = 0
 
     /// Failed builds in a row that are answered at once by another; from then on a pause doubles from 100 ms.
     static let failuresWithoutPause = 3
@@ -101,7 +117,6 @@ struct CircuitPool: Sendable {
     var openCircuitCount: Int { self.entries.values.count { $0.phase == .open } }
     /// How many builds in a row have failed.
     var failureCount: Int { self.consecutiveFailureCount }
-    private var buildingCount: Int { self.entries.values.count { $0.phase == .building } }
 
     // MARK: Requests
 
@@ -203,13 +218,16 @@ struct CircuitPool: Sendable {
 
     /// Decide what is to be done now. Call after events, and now and then.
     ///
-    /// - Parameter mayBuild: whether there is a consensus, and a guard that can be reached.
-    /// - Complexity: O(requests + different demands × circuits).
-    mutating func advance(now: NIODeadline, mayBuild: Bool) -> [Action] {
+    /// - Parameters:
+    ///   - mayBuild: whether there is a consensus, and a guard that can be reached.
+    ///   - isHopeless: whether there will be neither for so long that nobody should wait for a circuit to be built.
+    /// - Complexity: O(requests + circuits + different demands × circuits that may serve one).
+    mutating func advance(now: NIODeadline, mayBuild: Bool, isHopeless: Bool = false) -> [Action] {
         var actions: [Action] = []
         self.mayBuild = mayBuild
         self.letGo(now, &actions)
-        self.serve(now, &actions)
+        self.buildingCount = self.entries.values.count { $0.phase == .building }
+        self.serve(now, isHopeless: isHopeless, &actions)
         if mayBuild { self.buildAhead(now, &actions) }
         return actions
     }
@@ -231,7 +249,8 @@ struct CircuitPool: Sendable {
         return now - entry.since >= self.rules.limits.unusedCircuitAge
     }
 
-    private mutating func serve(_ now: NIODeadline, _ actions: inout [Action]) {
+    private mutating func serve(_ now: NIODeadline, isHopeless: Bool, _ actions: inout [Action]) {
+        self.keysByIsolation = Dictionary(grouping: self.entries, by: \.value.isolation).mapValues { $0.map(\.key) }
         var stuck: Set<Demand> = []
         var waiting: [Request] = []
         for request in self.requests {
@@ -242,21 +261,40 @@ struct CircuitPool: Sendable {
             } else if let key = self.openCircuit(for: request.demand) {
                 self.use(key, by: request.demand.isolation, now)
                 actions.append(.attach(request.key, to: key))
+            } else if stuck.count >= self.rules.limits.waitingDemandCount, !request.demand.wish.isForDirectory {
+                actions.append(.refuse(request.key))
             } else {
-                stuck.insert(request.demand)
-                waiting.append(request)
-                self.see(to: request.demand, now, &actions)
+                switch self.see(to: request.demand, now, isHopeless: isHopeless, &actions) {
+                case .circuit:
+                    stuck.insert(request.demand)
+                    waiting.append(request)
+                case .noRoom: actions.append(.refuse(request.key))
+                case .hopeless: actions.append(.giveUp(request.key))
+                }
             }
         }
         self.requests = waiting
+    }
+
+    /// The circuits that may serve an isolation key: its own and the clean ones.
+    private func keys(for isolation: IsolationKey) -> [CircuitKey] {
+        (self.keysByIsolation[isolation] ?? []) + (self.keysByIsolation[nil] ?? [])
+    }
+
+    private mutating func give(_ key: CircuitKey, to isolation: IsolationKey) {
+        guard self.entries[key]?.isolation == nil else { return }
+        self.entries[key]?.isolation = isolation
+        self.keysByIsolation[isolation, default: []].append(key)
     }
 
     /// The circuit for a demand: one that has its isolation already rather than a clean one.
     private func openCircuit(for demand: Demand) -> CircuitKey? {
         var clean: CircuitKey?
         var own: CircuitKey?
-        for (key, entry) in self.entries where entry.phase == .open && self.suits(entry, demand) {
-            guard entry.streamCount < self.rules.streamsPerCircuit else { continue }
+        for key in self.keys(for: demand.isolation) {
+            guard let entry = self.entries[key], entry.phase == .open, self.suits(entry, demand),
+                entry.streamCount < self.rules.streamsPerCircuit
+            else { continue }
             // The youngest of one's own, the oldest of the clean: so it is always the same one, and each gets its turn.
             if entry.isolation != nil {
                 own = max(own ?? key, key)
@@ -273,8 +311,8 @@ struct CircuitPool: Sendable {
     }
 
     private mutating func use(_ key: CircuitKey, by isolation: IsolationKey, _ now: NIODeadline) {
+        self.give(key, to: isolation)
         guard var entry = self.entries[key] else { return }
-        entry.isolation = isolation
         entry.firstUsedAt = entry.firstUsedAt ?? now
         entry.lastUsedAt = now
         entry.streamCount += 1
@@ -284,18 +322,30 @@ struct CircuitPool: Sendable {
 
     /// See to it that a circuit for the demand is under construction: one that is being built for it, one that was
     /// being built ahead, or a new one.
-    private mutating func see(to demand: Demand, _ now: NIODeadline, _ actions: inout [Action]) {
+    private mutating func see(
+        to demand: Demand, _ now: NIODeadline, isHopeless: Bool, _ actions: inout [Action]
+    ) -> Prospect {
         var ahead: CircuitKey?
-        for (key, entry) in self.entries where entry.phase == .building && self.suits(entry, demand) {
-            guard now - entry.since < self.rules.slowBuildAfter else { continue }
-            if entry.isolation != nil { return }
+        var hasSlow = false
+        for key in self.keys(for: demand.isolation) {
+            guard let entry = self.entries[key], entry.phase == .building, self.suits(entry, demand) else { continue }
+            guard now - entry.since < self.rules.slowBuildAfter else {
+                hasSlow = true
+                continue
+            }
+            if entry.isolation != nil { return .circuit }
             ahead = min(ahead ?? key, key)
         }
         if let ahead {
-            self.entries[ahead]?.isolation = demand.isolation
-        } else {
-            self.build(demand.wish, for: demand.isolation, excluding: demand.excluded, now, &actions)
+            self.give(ahead, to: demand.isolation)
+            return .circuit
         }
+        if !hasSlow {
+            if isHopeless { return .hopeless }
+            if self.isCrowded(for: demand.wish) { return .noRoom }
+        }
+        self.build(demand.wish, for: demand.isolation, excluding: demand.excluded, now, &actions)
+        return .circuit
     }
 
     private mutating func buildAhead(_ now: NIODeadline, _ actions: inout [Action]) {
@@ -320,20 +370,40 @@ struct CircuitPool: Sendable {
         guard self.mayBuild, self.notBefore.map({ $0 <= now }) ?? true,
             self.buildingCount < self.rules.limits.concurrentBuildCount
         else { return }
-        if self.entries.count >= self.rules.limits.circuitCount {
+        if self.kin(of: wish).count >= self.limit(for: wish) {
             // Nothing makes way for a circuit that nobody waits for.
-            guard isolation != nil, let idle = self.longestIdle() else { return }
+            guard isolation != nil, let idle = self.longestIdle(like: wish) else { return }
             self.entries[idle] = nil
             actions.append(.close(idle))
         }
         let key = CircuitKey(rawValue: self.makeKey())
         self.entries[key] = Entry(
             phase: .building, wish: wish, excluded: excluding, isolation: isolation, since: now, lastUsedAt: now)
+        self.keysByIsolation[isolation, default: []].append(key)
+        self.buildingCount += 1
         actions.append(.build(key, wish, excluding: excluding))
     }
 
-    private func longestIdle() -> CircuitKey? {
-        self.entries.filter { $0.value.phase == .open && $0.value.streamCount == 0 }
+    // Circuits to the directory have room of their own: programs that hold all the others must not keep the client from
+    // the list of routers that it lives by.
+    private func limit(for wish: CircuitWish) -> Int {
+        wish.isForDirectory ? self.rules.limits.directoryCircuitCount : self.rules.limits.circuitCount
+    }
+
+    private func kin(of wish: CircuitWish) -> [CircuitKey: Entry] {
+        self.entries.filter { $0.value.wish.isForDirectory == wish.isForDirectory }
+    }
+
+    /// Whether there is no room for another circuit, and none that will make way: each carries streams, and what is under
+    /// construction may yet fail, or be idle.
+    private func isCrowded(for wish: CircuitWish) -> Bool {
+        // In this order: it is asked often, and most often one without streams is found soon.
+        self.entries.values.allSatisfy { $0.streamCount > 0 || $0.wish.isForDirectory != wish.isForDirectory }
+            && self.kin(of: wish).count >= self.limit(for: wish)
+    }
+
+    private func longestIdle(like wish: CircuitWish) -> CircuitKey? {
+        self.kin(of: wish).filter { $0.value.phase == .open && $0.value.streamCount == 0 }
             .min { $0.value.lastUsedAt < $1.value.lastUsedAt }?.key
     }
 

@@ -29,6 +29,8 @@ struct CircuitWish: Hashable, Sendable {
     static let resolver = CircuitWish.resolver(.any)
     static let directory = CircuitWish(lastHop: .directory)
 
+    var isForDirectory: Bool { self.lastHop == .directory }
+
     /// Whether it asks for more than what the last hop is to do, so that there may be no such router.
     var isChoosy: Bool { self.countries != .any || self.exit != nil }
 

@@ -25,7 +25,7 @@ extension ClientCore {
     /// How the start goes on; after it, what stands in the way of every circuit, if anything does.
     private var progress: ClientProgress {
         guard self.board.current.isReady, let obstacle else { return self.board.current }
-        let step = self.isNetworkTooSmall ? ClientStep.loadingRouters : .connectingToGuard
+        let step = self.isExpired || self.isNetworkTooSmall ? ClientStep.loadingRouters : .connectingToGuard
         return ClientProgress(percent: step.percent, text: "\(step.text) (\(obstacle))")
     }
 

@@ -23,7 +23,7 @@ final class ClientCore {
     private let onAlarm: @Sendable (ClientAlarm) -> Void
     /// Whether circuits have failed in a way that a newer consensus may cure.
     private var hasTrouble = false
-    private let sampleFile: GuardSampleFile
+    private var sampleFile: GuardSampleFile
     /// The time of day in Unix seconds, and 32 random bytes. They come from outside, so that a run can be repeated.
     private let unixTime: () -> UInt64
     private let randomBytes: () -> Bytes32
@@ -32,9 +32,11 @@ final class ClientCore {
     private(set) var consensus: Consensus?
     private(set) var assignment: PathAssignment
     private(set) var settings = ClientCircuit.Settings(NetworkParameters())
+    /// When the consensus was seen to have expired, and no newer one had come.
+    private var expiredAt: NIODeadline?
 
     // Guards.
-    private var sample = GuardSample()
+    private(set) var sample = GuardSample()
     private var links: GuardLinks?
     private var guardStrikes: [Ed25519PublicKey: Int] = [:]
 
@@ -67,6 +69,8 @@ final class ClientCore {
     static let tickInterval = TimeAmount.milliseconds(250)
     /// Builds in a row that a guard leaves unanswered before it counts as unreachable.
     static let guardStrikeLimit = 3
+    /// Circuits that a guard is to have room for beside the pool's: those that are traced.
+    static let tracedCircuitRoom = 8
 
     init(
         eventLoop: any EventLoop, configuration: OnionClient.Configuration, board: ProgressBoard, logger: Logger,
@@ -158,6 +162,9 @@ final class ClientCore {
         self.queues.ceiling = min(self.limits.queuedByteCount, consensus.parameters[.processQueueLimit])
         self.pool.rules.lifetime = .seconds(Int64(consensus.parameters[.circuitLifetime]))
         self.pool.rules.streamsPerCircuit = consensus.parameters[.streamsPerCircuit]
+        let besides = self.limits.directoryCircuitCount + Self.tracedCircuitRoom
+        self.pool.rules.limits.circuitCount = min(
+            self.limits.circuitCount, max(1, consensus.parameters[.circuitsPerClientLink] - besides))
         self.pool.consensusChanged()
         self.pool.pauseOver()
         self.updateSample(consensus)
@@ -186,10 +193,16 @@ final class ClientCore {
     /// Why no circuit at all can be begun now, whatever it is for; nil while one can, or while there is no consensus yet.
     var obstacle: String? {
         guard let consensus else { return nil }
+        if self.isExpired { return Self.expired }
         if let error = pathObstacle(in: consensus) { return "\(error)" }
         return self.usableGuards.isEmpty ? Self.noGuard : nil
     }
 
+    /// Whether the consensus must not be used any more: only a newer one helps.
+    var isExpired: Bool { self.consensus.map { !$0.isValid(now: self.unixTime()) } ?? false }
+
+    private static let expired =
+        "the list of routers has expired; is the directory up, and the clock right? trying again"
     private static let noGuard = "no guard can be reached; is this machine's network up? trying again"
 
     /// Let circuits begun from now on have the time that builds have been seen to take.
@@ -294,8 +307,26 @@ final class ClientCore {
 
     private func giveUp(_ key: CircuitPool.RequestKey) {
         guard let request = self.waiting.removeValue(forKey: key) else { return }
-        let failure = self.consensus == nil ? StreamFailure.notReady(self.board.current.text) : .noCircuit
+        var failure = StreamFailure.noCircuit
+        if self.consensus == nil { failure = .notReady(self.board.current.text) }
+        if self.isExpired { failure = .notReady(Self.expired) }
         request.fail(request.retry.lastFailure ?? failure)
+    }
+
+    /// There is no room for a circuit for the request.
+    private func refuse(_ key: CircuitPool.RequestKey) {
+        guard let request = self.waiting.removeValue(forKey: key) else { return }
+        self.metrics.circuits.increment()
+        self.fail(request, .tooManyCircuits)
+    }
+
+    /// No circuit can be had that suits the request.
+    private func fail(_ request: PendingRequest, _ failure: StreamFailure) {
+        if request.avoided.isEmpty { return request.fail(request.retry.lastFailure ?? failure) }
+        // Only the exits that have refused lately are left: they get another chance.
+        request.avoided = []
+        if let place = request.place { self.refusals.forget(place) }
+        self.add(request)
     }
 
     // MARK: Circuits
@@ -311,15 +342,28 @@ final class ClientCore {
     private func turn() {
         self.isTurnScheduled = false
         guard !self.isShutDown else { return }
-        let mayBuild = (self.consensus?.isValid(now: self.unixTime()) ?? false) && !self.usableGuards.isEmpty
-        for action in self.pool.advance(now: self.eventLoop.now, mayBuild: mayBuild) {
+        let now = self.eventLoop.now
+        self.noteExpiry(now)
+        let mayBuild = self.consensus != nil && self.expiredAt == nil && !self.usableGuards.isEmpty
+        // Not at once: a machine that has slept gets a newer list in a moment.
+        let isHopeless = self.expiredAt.map { now - $0 >= self.limits.newListPatience } ?? false
+        for action in self.pool.advance(now: now, mayBuild: mayBuild, isHopeless: isHopeless) {
             switch action {
             case .attach(let request, let circuit): self.attach(request, to: circuit)
             case .build(let key, let wish, let excluded): self.build(key, wish, excluding: excluded)
             case .close(let key): self.circuits.removeValue(forKey: key)?.close()
             case .giveUp(let key): self.giveUp(key)
+            case .refuse(let key): self.refuse(key)
             }
         }
+    }
+
+    private func noteExpiry(_ now: NIODeadline) {
+        guard self.isExpired else { return self.expiredAt = nil }
+        guard self.expiredAt == nil else { return }
+        self.expiredAt = now
+        self.board.report(.loadingRouters, because: Self.expired)
+        self.logger.info("the list of routers has expired")
     }
 
     private func build(_ key: CircuitPool.CircuitKey, _ wish: CircuitWish, excluding: Set<Ed25519PublicKey>) {
@@ -351,17 +395,13 @@ final class ClientCore {
 
     private func noPath(_ key: CircuitPool.CircuitKey, _ wish: CircuitWish, _ error: PathError) {
         if error == .noUsableGuard { return self.pool.circuitEnded(key, now: self.eventLoop.now) }
-        self.board.report(.connectingToGuard, because: "\(error)")
+        // What a program wishes for is nobody else's to read, and the start does not wait on it.
+        if let reason = self.obstacle ?? (self.pool.rules.defaultWishes.contains(wish) ? "\(error)" : nil) {
+            self.board.report(.connectingToGuard, because: reason)
+        }
         for lost in self.pool.pathImpossible(key) {
             guard let request = self.waiting.removeValue(forKey: lost) else { continue }
-            if request.avoided.isEmpty {
-                request.fail(request.retry.lastFailure ?? self.impossible(wish, error))
-            } else {
-                // Only the exits that have refused lately are left: they get another chance.
-                request.avoided = []
-                if let place = request.place { self.refusals.forget(place) }
-                self.add(request)
-            }
+            self.fail(request, self.impossible(wish, error))
         }
     }
 
@@ -455,6 +495,7 @@ extension ClientCore: ClientCircuitOwner {
         if let begun = circuit.exchanges.first?.askedAt { self.buildTimes.built(in: self.eventLoop.now - begun) }
         self.applyBuildTimes()
         self.guardStrikes[circuit.guardRouter.identity] = nil
+        self.sample.worked(circuit.guardRouter.identity)
         for router in circuit.path { self.suspects.clear(router.identity) }
         self.pool.circuitOpened(circuit.key, now: self.eventLoop.now)
         self.board.report(.ready)

@@ -34,6 +34,10 @@ struct HTTPReply: Equatable, Sendable {
         case .ended(let reason): self.init(reason)
         case .noCircuit:
             self.init("503 Service Unavailable", "destination_unavailable", "No circuit could be built in time.")
+        case .tooManyCircuits:
+            self.init(
+                "503 Service Unavailable", "connection_limit_reached",
+                "All circuits that Thor may have are in use: each user, and each isolated destination, takes its own.")
         case .invalidRequest:
             self.init("400 Bad Request", "http_request_error", "The host or port cannot be asked for.")
         case .noExitAllows:

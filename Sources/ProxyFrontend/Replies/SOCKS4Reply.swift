@@ -12,9 +12,8 @@ enum SOCKS4Reply: UInt8, Sendable {
     /// Every failure is one reply; written as a switch so that a new one is thought about.
     init(_ failure: StreamFailure) {
         switch failure {
-        case .ended, .noCircuit, .invalidRequest, .noExitAllows, .noExitMeets, .wishNotUnderstood, .addressRefused,
-            .notReady,
-            .shuttingDown:
+        case .ended, .noCircuit, .tooManyCircuits, .invalidRequest, .noExitAllows, .noExitMeets, .wishNotUnderstood,
+            .addressRefused, .notReady, .shuttingDown:
             self = .rejected
         }
     }

@@ -27,7 +27,7 @@ enum SOCKS5Reply: UInt8, Sendable, CaseIterable {
         switch failure {
         case .ended(let reason): self.init(reason)
         case .noExitAllows, .noExitMeets, .wishNotUnderstood, .addressRefused: self = .notAllowed
-        case .noCircuit, .invalidRequest, .notReady, .shuttingDown: self = .generalFailure
+        case .noCircuit, .tooManyCircuits, .invalidRequest, .notReady, .shuttingDown: self = .generalFailure
         }
     }
 

@@ -285,20 +285,27 @@ struct CircuitPoolTests {
     }
 
     @Test("the limit of circuits holds: idle ones make way for whoever waits, and used ones do not")
-    func circuitLimit() {
+    func circuitLimit() throws {
         var pool = self.makePool { $0.limits.circuitCount = 3 }
         _ = self.settle(&pool, self.start, exit: self.exit)
         var used: Set<CircuitPool.CircuitKey> = []
-        for user in 0..<5 {
+        for user in 0..<3 {
             _ = self.ask(&pool, "\(user)", at: self.start)
             used.formUnion(self.attached(self.settle(&pool, self.start, exit: self.exit)))
             #expect(pool.circuitKeys.count <= 3)
         }
         #expect(used.count == 3 && used == Set(pool.circuitKeys))
-        #expect(pool.waitingRequestCount == 2)
+        // One that takes no more streams, and has some, is in the way as well.
+        pool.retire(try #require(used.first))
+        for user in 3..<5 {
+            let request = try #require(self.ask(&pool, "\(user)", at: self.start))
+            #expect(self.settle(&pool, self.start, exit: self.exit) == [.refuse(request)])
+        }
+        #expect(pool.waitingRequestCount == 0 && used == Set(pool.circuitKeys))
         // A used one whose streams have ended makes way for a request, and not for one that is built ahead.
         for circuit in used { pool.streamClosed(on: circuit, now: self.start) }
-        _ = self.settle(&pool, self.start, exit: self.exit)
+        for user in 3..<5 { _ = self.ask(&pool, "\(user)", at: self.start) }
+        #expect(self.attached(self.settle(&pool, self.start, exit: self.exit)).count == 2)
         #expect(pool.waitingRequestCount == 0)
         for circuit in pool.circuitKeys { pool.streamClosed(on: circuit, now: self.start) }
         let before = pool.circuitKeys
@@ -407,15 +414,87 @@ struct CircuitPoolTests {
         }
         let later = self.start + .seconds(2)
         // Both are in use.
-        _ = self.ask(&pool, "c", at: later)
-        #expect(self.settle(&pool, later, exit: self.exit).isEmpty)
+        let refused = try #require(self.ask(&pool, "c", at: later))
+        #expect(self.settle(&pool, later, exit: self.exit) == [.refuse(refused)])
         #expect(pool.circuitKeys == circuits)
+        _ = self.ask(&pool, "c", at: later)
         for (milliseconds, circuit) in circuits.enumerated() {
             pool.streamClosed(on: circuit, now: later + .milliseconds(Int64(milliseconds)))
         }
         let actions = self.settle(&pool, later + .seconds(1), exit: self.exit)
         #expect(actions.first == .close(circuits[0]) && self.attached(actions).count == 1)
         #expect(pool.circuitKeys.count == 2 && pool.circuitKeys.first == circuits[1])
+    }
+
+    @Test("who waits when there is no room gets the place of a circuit that ends")
+    func roomAgain() throws {
+        var pool = self.makePool {
+            $0.limits.cleanCircuitCount = 0
+            $0.limits.circuitCount = 2
+        }
+        for user in ["a", "b"] {
+            _ = self.ask(&pool, user, at: self.start)
+            _ = self.settle(&pool, self.start, exit: self.exit, opens: user == "a")
+        }
+        _ = self.ask(&pool, "c", at: self.start)
+        // What is under construction may yet fail.
+        #expect(self.settle(&pool, self.start, exit: self.exit).isEmpty && pool.waitingRequestCount == 2)
+        pool.circuitEnded(try #require(pool.circuitKeys.first), now: self.start)
+        #expect(self.attached(self.settle(&pool, self.start, exit: self.exit)).count == 1)
+    }
+
+    @Test("circuits to the directory have room of their own, and only there do they make way")
+    func directoryRoom() throws {
+        var pool = self.makePool {
+            $0.limits.cleanCircuitCount = 0
+            $0.limits.circuitCount = 1
+            $0.limits.directoryCircuitCount = 1
+        }
+        func askDirectory(_ user: String) -> CircuitPool.RequestKey? {
+            pool.requestAdded(
+                .directory, isolation: self.key(user), deadline: self.start + .seconds(60), now: self.start)
+        }
+        _ = self.ask(&pool, "a", at: self.start)
+        let used = self.attached(self.settle(&pool, self.start, exit: self.exit))
+        _ = askDirectory("directory")
+        let directory = self.attached(self.settle(&pool, self.start, exit: self.exit))
+        #expect(used.count == 1 && directory.count == 1 && pool.circuitKeys == used + directory)
+        // One past either limit.
+        var refused = try #require(self.ask(&pool, "b", at: self.start))
+        #expect(self.settle(&pool, self.start, exit: self.exit) == [.refuse(refused)])
+        refused = try #require(askDirectory("other"))
+        #expect(self.settle(&pool, self.start, exit: self.exit) == [.refuse(refused)])
+        pool.streamClosed(on: directory[0], now: self.start)
+        refused = try #require(self.ask(&pool, "b", at: self.start))
+        #expect(self.settle(&pool, self.start, exit: self.exit) == [.refuse(refused)])
+        _ = askDirectory("other")
+        let actions = self.settle(&pool, self.start, exit: self.exit)
+        #expect(actions.first == .close(directory[0]) && self.attached(actions).count == 1)
+    }
+
+    @Test("requests wait for so many different circuits and no more, but for the directory's")
+    func demandLimit() throws {
+        var pool = self.makePool { $0.limits.waitingDemandCount = 2 }
+        let keys = try ["a", "b", "a", "c"].map { try #require(self.ask(&pool, $0, at: self.start)) }
+        _ = pool.requestAdded(
+            .directory, isolation: self.key("directory"), deadline: self.start + .seconds(60), now: self.start)
+        #expect(pool.advance(now: self.start, mayBuild: false) == [.refuse(keys[3])])
+        #expect(pool.waitingRequestCount == 4)
+    }
+
+    @Test("when nothing will be built for long, only who needs a circuit to be begun is sent away")
+    func hopeless() throws {
+        var pool = self.makePool { $0.limits.cleanCircuitCount = 0 }
+        for user in ["a", "b"] {
+            _ = self.ask(&pool, user, at: self.start)
+            _ = self.settle(&pool, self.start, exit: self.exit, opens: user == "a")
+        }
+        let late = self.start + pool.rules.slowBuildAfter
+        let (open, lost) = (self.ask(&pool, "a", at: late), try #require(self.ask(&pool, "c", at: late)))
+        let actions = pool.advance(now: late, mayBuild: false, isHopeless: true)
+        let (first, served) = (try #require(pool.circuitKeys.first), try #require(open))
+        #expect(actions == [.attach(served, to: first), .giveUp(lost)])
+        #expect(pool.waitingRequestCount == 1)
     }
 
     @Test("a circuit carries so many streams in its life and no more")

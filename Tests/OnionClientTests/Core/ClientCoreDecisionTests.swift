@@ -1,9 +1,11 @@
 import Foundation
 import NIOCore
+import NIOPosix
 import OnionCells
 import OnionCircuits
 import OnionCrypto
 import OnionDirectory
+import OnionLink
 import OnionStreams
 import Testing
 
@@ -75,6 +77,75 @@ struct ClientCoreDecisionTests {
         }
     }
 
+    @Test("that the list has expired is told as that, in the status of a client that was ready, and to who waits long")
+    func expiredIsTold() async throws {
+        for patience in [TimeAmount.hours(1), .milliseconds(1)] {
+            let isOver = patience < .hours(1)
+            try await withCoreAlone(self.routers(3), age: 20_000, change: { $0.newListPatience = patience }) { alone in
+                let (obstacle, answer) = try await alone.onLoop { core in
+                    let obstacle = try #require(core.obstacle)
+                    #expect(obstacle.contains("expired") && core.board.current.text.contains(obstacle))
+                    core.board.report(.ready)
+                    let progress = core.status().progress
+                    #expect(!progress.isReady && progress.text.contains(obstacle))
+                    let promise = core.eventLoop.makePromise(of: OpenedStream.self)
+                    let request = self.request(promise, .port(443), user: "", core)
+                    // Patience that ends says the same.
+                    if !isOver { request.hurry(until: core.eventLoop.now) }
+                    core.add(request)
+                    #expect(core.waiting.count == 1)
+                    return (obstacle, promise.futureResult)
+                }
+                await #expect(throws: StreamFailure.notReady(obstacle)) { try await answer.get() }
+            }
+        }
+    }
+
+    @Test("a newer list ends that")
+    func newerList() async throws {
+        let routers = try self.routers(3)
+        try await withCoreAlone(routers, age: 20_000) { alone in
+            let newer = try makeConsensus(routers, now: TimeAndChance.system.unixSeconds)
+            try await alone.onLoop { core in
+                core.adopt(newer)
+                #expect(core.obstacle == nil)
+            }
+            #expect(try await alone.dialCount() == 1)
+        }
+    }
+
+    @Test("a port that a program asks for is not told to all as what the start waits on; those built ahead are")
+    func wishIsNotTold() async throws {
+        for (forbidden, isTold) in [(["reject *:6667"], false), (["reject *:80", "reject *:443"], true)] {
+            let routers = try (0..<3).map {
+                try TestRouter().listed("router\($0)", port: 1, policy: forbidden + ["accept *:*"])
+            }
+            let promise = MultiThreadedEventLoopGroup.singleton.next().makePromise(of: OpenedStream.self)
+            let begin = { @Sendable (core: ClientCore) in
+                core.add(self.request(promise, .port(isTold ? 443 : 6667), user: "", core))
+            }
+            try await withCoreAlone(routers, begin: begin) { alone in
+                await #expect(throws: StreamFailure.noExitAllows(port: isTold ? 443 : 6667)) {
+                    try await promise.futureResult.get()
+                }
+                let text = try await alone.onLoop { $0.board.current.text }
+                #expect(text.contains("exit policy") == isTold)
+            }
+        }
+    }
+
+    @Test("the network can lower how many circuits there are, with room for others beside them, and not raise it")
+    func circuitCeiling() async throws {
+        for (value, count) in [(1, 1), (116, 100), (100_000, OnionClient.Limits().circuitCount)] {
+            try await withCoreAlone(self.routers(3), ["circuits-per-client-link=\(value)"]) { alone in
+                let ceiling = try await alone.onLoop { $0.pool.rules.limits.circuitCount }
+                #expect(ceiling == count)
+            }
+        }
+        let limits = OnionClient.Limits()
+        #expect(limits.circuitCount + limits.directoryCircuitCount + ClientCore.tracedCircuitRoom == 256)
+    }
+
     @Test("exits that have refused do not move where circuits begin, though they be the guard in use or all others")
     func guardStays() async throws {
         for refusesGuard in [true, false] {
@@ -138,7 +209,11 @@ struct ClientCoreDecisionTests {
     func sampleFile() async throws {
         try await withCoreAlone(self.routers(5), ["guard-sample-size=3"]) { alone in
             let consensus = alone.consensus
-            let path = "\(alone.stateDirectory)/guards"
+            let path = try await alone.onLoop { core in
+                GuardSampleFile(
+                    stateDirectory: alone.stateDirectory, directoryKey: core.configuration.directoryKey
+                ).path
+            }
             let text = try String(contentsOfFile: path, encoding: .utf8)
             let guards = try await alone.onLoop { $0.usableGuards.map(\.base64URL) }
             #expect(guards.count == 3 && guards.allSatisfy(text.contains))
@@ -203,6 +278,34 @@ struct ClientCoreDecisionTests {
                 #expect(core.usableGuards.first == inUse)
                 core.circuit(circuit, ended: error)
                 #expect(!core.usableGuards.contains(inUse))
+                circuit.close()
+            }
+        }
+    }
+
+    @Test("a guard that takes links and answers no Create waits longer each time, until a circuit is ready through it")
+    func muteGuard() async throws {
+        try await withCoreAlone(self.routers(5)) { alone in
+            let consensus = alone.consensus
+            try await alone.onLoop { core in
+                let loop = core.eventLoop
+                let guardRouter = try #require(core.guardInUse)
+                let circuit = try self.circuit(core, consensus)
+                let link = GuardLink(
+                    router: guardRouter, eventLoop: loop, dial: { _, _, _ in loop.makeFailedFuture(ChannelError.eof) },
+                    owner: core)
+                for (isReady, wait) in [(false, 1), (false, 2), (true, 1)] {
+                    if isReady { core.circuitReady(circuit) }
+                    let before = loop.now
+                    for _ in 0..<ClientCore.guardStrikeLimit { core.circuit(circuit, ended: .buildTimedOut(hop: 0)) }
+                    let after = loop.now
+                    var sample = core.sample
+                    let due = GuardSample.firstRetry * wait
+                    #expect(sample.probesDue(isListed: { _ in true }, now: before + due - .nanoseconds(1)).isEmpty)
+                    #expect(sample.probesDue(isListed: { _ in true }, now: after + due) == [guardRouter.identity])
+                    core.guardLinkOpened(link)
+                    #expect(core.usableGuards.first == guardRouter.identity)
+                }
                 circuit.close()
             }
         }

@@ -316,6 +316,23 @@ struct ClientCoreTests {
         }
     }
 
+    @Test("with all circuits in use another user's request fails at once, and is served when one is free again")
+    func tooManyCircuits() async throws {
+        var limits = OnionClient.Limits()
+        limits.circuitCount = 2
+        try await withClient(limits: limits) { client in
+            let streams = [
+                try await client.open("echo", user: "a").get(), try await client.open("echo", user: "b").get(),
+            ]
+            await #expect(throws: StreamFailure.tooManyCircuits) { try await client.open("echo", user: "c").get() }
+            // Who has a circuit goes on as before.
+            client.discard(try await client.open("echo", user: "a").get())
+            client.discard(streams[1])
+            client.discard(try await client.open("echo", user: "c").get())
+            client.discard(streams[0])
+        }
+    }
+
     @Test("a port that no exit allows fails at once")
     func noExit() async throws {
         try await withClient { client in

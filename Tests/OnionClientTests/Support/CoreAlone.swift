@@ -36,9 +36,11 @@ struct CoreAlone: Sendable {
 ///   - assignments: network parameters, as `NAME=VALUE`.
 ///   - age: for how many seconds the consensus has been valid when the core gets it.
 ///   - dialFails: whether no guard can be reached, as is found out at once.
+///   - change: made to the limits.
 ///   - begin: done in the turn in which the core gets its consensus, before it does anything.
 func withCoreAlone(
     _ routers: [ConsensusRouter], _ assignments: [String] = [], age: UInt64 = 60, dialFails: Bool = false,
+    change: (inout OnionClient.Limits) -> Void = { _ in },
     begin: @escaping @Sendable (ClientCore) -> Void = { _ in }, _ body: (CoreAlone) async throws -> Void
 ) async throws {
     let world = try TestWorld()
@@ -53,6 +55,7 @@ func withCoreAlone(
     // Nothing happens by the clock, however slow the machine is.
     configuration.limits.guardLinkTimeLimit = .hours(1)
     configuration.limits.slowBuildAfter = .hours(1)
+    change(&configuration.limits)
     let core = NIOLoopBoundBox.makeBoxSendingValue(
         ClientCore(
             eventLoop: loop, configuration: configuration, board: ProgressBoard(),

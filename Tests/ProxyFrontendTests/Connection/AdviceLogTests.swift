@@ -22,13 +22,13 @@ struct AdviceLogTests {
         return AdviceLog(logger: Logger(label: "test") { _ in EventLog { _ in lines.withLockedValue { $0 += 1 } } })
     }
 
-    @Test("the same is said once a minute")
-    func once() {
+    @Test("the same is said once a minute", arguments: [StreamFailure.addressRefused, .tooManyCircuits])
+    func once(failure: StreamFailure) {
         let advice = self.makeAdvice()
         let last = self.start + AdviceLog.interval - .nanoseconds(1)
-        for now in [self.start, self.start + .seconds(1), last] { advice.failed(.addressRefused, now: now) }
+        for now in [self.start, self.start + .seconds(1), last] { advice.failed(failure, now: now) }
         #expect(self.lines.withLockedValue { $0 } == 1)
-        advice.failed(.addressRefused, now: self.start + AdviceLog.interval)
+        advice.failed(failure, now: self.start + AdviceLog.interval)
         #expect(self.lines.withLockedValue { $0 } == 2)
     }
 

@@ -16,6 +16,7 @@ struct ReplyTests {
         (.ended(.networkUnreachable), 3, "502"), (.ended(.timedOut), 6, "504"), (.ended(.exitPolicy), 2, "403"),
         (.ended(.reset), 1, "502"), (.ended(.resourceLimit), 1, "503"), (.ended(.notAllowed), 2, "403"),
         (.ended(.shuttingDown), 1, "502"), (.noCircuit, 1, "503"), (.invalidRequest, 1, "400"),
+        (.tooManyCircuits, 1, "503"),
         (.noExitAllows(port: 25), 2, "403"), (.notReady("x"), 1, "503"), (.shuttingDown, 1, "503"),
         (.noExitMeets(.any), 2, "403"), (.wishNotUnderstood, 2, "400"), (.addressRefused, 2, "403"),
     ]
