@@ -76,8 +76,9 @@ int namespace_set_identity(pid_t process) {
 }
 
 int namespace_hide_name_services(void) {
-    // nscd, and systemd-resolved, which look names up for whoever asks over their sockets.
-    static const char *const directories[] = {"/run/nscd", "/var/run/nscd", "/run/systemd/resolve"};
+    // nscd, systemd-resolved and Avahi, which look names up for whoever asks over their sockets.
+    static const char *const directories[] = {
+        "/run/nscd", "/var/run/nscd", "/run/systemd/resolve", "/run/avahi-daemon", "/var/run/avahi-daemon"};
     if (mount("none", "/", NULL, MS_REC | MS_SLAVE, NULL) != 0) return -1;
     for (size_t index = 0; index < sizeof directories / sizeof directories[0]; index++) {
         struct stat information;

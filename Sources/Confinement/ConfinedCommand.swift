@@ -71,7 +71,9 @@ package struct ConfinedCommand: Sendable {
 
     /// The descriptors that this process has open.
     package static func openDescriptors() -> Set<Int32> {
-        Set(((try? FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd")) ?? []).compactMap { Int32($0) })
+        let listed = (try? FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd")) ?? []
+        // One of them was the listing's own; its number will be something else's.
+        return Set(listed.compactMap { Int32($0) }.filter { fcntl($0, F_GETFD) != -1 })
     }
 
     private static func step(_ outcome: confined_outcome) -> String {

@@ -6,7 +6,7 @@
 
 /// Facts for the program that started this one, one a line, written at once.
 ///
-/// A reader that has gone away is no reason to end: failed writes are ignored.
+/// A reader that has gone away is no reason for a daemon to end: failed writes are ignored.
 package enum StandardOutput {
     /// Say `listening ADDRESS`, with the port really bound.
     package static func listening(_ address: String) { Self.line("listening \(address)") }
@@ -15,21 +15,28 @@ package enum StandardOutput {
     package static func ready() { Self.line("ready") }
 
     /// Write one line without buffering.
-    package static func line(_ text: String) { writeWhole(text + "\n", to: STDOUT_FILENO) }
+    ///
+    /// - Returns: false if its reader has gone away.
+    @discardableResult
+    package static func line(_ text: String) -> Bool { writeWhole(text + "\n", to: STDOUT_FILENO) }
 }
 
 /// Write all of `text`, going on after short writes and interruptions; give up silently at an error.
-func writeWhole(_ text: String, to descriptor: Int32) {
+///
+/// - Returns: false if the reader of a pipe or socket has gone away.
+@discardableResult
+func writeWhole(_ text: String, to descriptor: Int32) -> Bool {
     var text = text
-    text.withUTF8 { bytes in
+    return text.withUTF8 { bytes in
         var rest = UnsafeRawBufferPointer(bytes)
         while rest.count > 0 {
             let written = write(descriptor, rest.baseAddress, rest.count)
             if written > 0 {
                 rest = UnsafeRawBufferPointer(rebasing: rest.dropFirst(written))
             } else if errno != EINTR {
-                return
+                return errno != EPIPE
             }
         }
+        return true
     }
 }

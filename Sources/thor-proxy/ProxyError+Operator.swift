@@ -38,7 +38,7 @@ extension ProxyError: OperatorFacing {
         case .statusPathTooLong(let path, let limit):
             OperatorError(
                 "\(path) is longer than the \(limit) bytes that a socket's path may have",
-                advice: "Choose a state directory with a shorter path with --state DIR", status: .configuration)
+                advice: "Choose a shorter path, with --state DIR or --listen unix:PATH", status: .configuration)
         }
     }
 }

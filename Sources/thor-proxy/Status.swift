@@ -18,7 +18,7 @@ struct Status: AsyncParsableCommand {
     @Flag(help: "Print one line of JSON.")
     var json = false
 
-    @Flag(help: "Show it anew every second, until Ctrl-C or the proxy's end.")
+    @Flag(help: "Show it anew every second, until Ctrl-C, the reader's or the proxy's end.")
     var watch = false
 
     @Flag(help: "List the exits instead: country, nickname, fingerprint.")
@@ -47,7 +47,8 @@ struct Status: AsyncParsableCommand {
                     print(json)
                 } else {
                     let text = StatusText.lines(status, now: UInt64(max(0, Date().timeIntervalSince1970)))
-                    StandardOutput.line(self.watch ? "\(Self.clearScreen)\(text)" : text)
+                    // Nobody watches any more.
+                    guard StandardOutput.line(self.watch ? "\(Self.clearScreen)\(text)" : text) else { return }
                 }
                 if self.watch { try await Task.sleep(for: .seconds(1)) }
             } while self.watch

@@ -56,6 +56,18 @@ struct ConfinedCommandTests {
         sender.cancel()
     }
 
+    @Test("the descriptors that are open are counted, and not the one that counts them")
+    func openDescriptors() {
+        // Other tests close some at any time, but not at every one of so many.
+        let isRight = (0..<50).contains { _ in
+            ConfinedCommand.openDescriptors().allSatisfy { fcntl($0, F_GETFD) != -1 }
+        }
+        #expect(isRight)
+        let pipe = Pipe()
+        #expect(ConfinedCommand.openDescriptors().contains(pipe.fileHandleForReading.fileDescriptor))
+        withExtendedLifetime(pipe) {}
+    }
+
     /// Whether namespaces may be made where the tests run.
     static let canIsolate: Bool = {
         guard
@@ -85,6 +97,9 @@ struct ConfinedCommandTests {
             (exec 4<>/dev/tcp/127.0.0.1/1) 2>/dev/null && exit 5
             (exec 4<>/dev/tcp/192.0.2.1/80) 2>/dev/null && exit 6
             [ "$(id -u)" = \(getuid()) ] || exit 7
+            for name in nscd systemd/resolve avahi-daemon; do
+                [ -z "$(ls -A /run/$name /var/run/$name 2>/dev/null | grep -v '^/')" ] || exit 8
+            done
             exit 0
             """
         let command = try ConfinedCommand(

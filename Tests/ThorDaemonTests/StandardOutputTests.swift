@@ -23,5 +23,13 @@ struct StandardOutputTests {
         #expect(try pipe.fileHandleForReading.readToEnd() == Data("text".utf8))
     }
 
-    @Test("an error is no reason to go on, or to end") func error() { writeWhole("text", to: -1) }
+    @Test("an error is no reason to go on, or to end") func error() { #expect(writeWhole("text", to: -1)) }
+
+    @Test("it is told when the reader has gone away, and not before") func gone() throws {
+        signal(SIGPIPE, SIG_IGN)
+        let pipe = Pipe()
+        #expect(writeWhole("text", to: pipe.fileHandleForWriting.fileDescriptor))
+        try pipe.fileHandleForReading.close()
+        #expect(!writeWhole("text", to: pipe.fileHandleForWriting.fileDescriptor))
+    }
 }

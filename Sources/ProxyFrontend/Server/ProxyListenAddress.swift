@@ -1,10 +1,11 @@
+internal import Foundation
 package import OnionAddress
 
 /// A place that the proxy listens at, checked.
 package struct ProxyListenAddress: Hashable, Sendable, CustomStringConvertible {
     package enum Place: Hashable, Sendable {
         case ip(Endpoint)
-        /// A Unix socket, made with mode 0600: only its owner, or whom he lets, can connect.
+        /// A Unix socket, made with mode 0600: only its owner, or whom he lets, can connect. The path is absolute.
         case unix(path: String)
     }
     package let place: Place
@@ -37,11 +38,17 @@ package struct ProxyListenAddress: Hashable, Sendable, CustomStringConvertible {
         self.place = .ip(endpoint)
     }
 
-    /// Check the path of a Unix socket.
+    /// Check the path of a Unix socket, and make it absolute: `thor-proxy run` is told of it, and may run in another
+    /// directory, where somebody else's socket may have that name.
     ///
-    /// - Throws: `statusPathTooLong`, `notAnAddress` for an empty path.
-    package init(unixPath path: String) throws(ProxyError) {
-        guard !path.isEmpty else { throw .notAnAddress(Self.unixPrefix) }
+    /// - Throws: `statusPathTooLong`, `notAnAddress` for an empty path, or a relative one where there is no directory.
+    package init(unixPath: String) throws(ProxyError) {
+        var path = unixPath
+        if !path.hasPrefix("/") {
+            let directory = FileManager.default.currentDirectoryPath
+            guard !path.isEmpty, directory.hasPrefix("/") else { throw .notAnAddress(Self.unixPrefix + path) }
+            path = directory == "/" ? "/\(path)" : "\(directory)/\(path)"
+        }
         guard path.utf8.count <= StatusSocket.maximumPathByteCount else {
             throw .statusPathTooLong(path: path, limit: StatusSocket.maximumPathByteCount)
         }

@@ -101,7 +101,7 @@ package final class ProxyServer: Service, CustomStringConvertible {
         try? await loop.submit { connections.value.closeAll() }.get()
     }
 
-    private func bind(
+    func bind(
         _ address: ProxyListenAddress, _ connections: NIOLoopBoundBox<ConnectionRegistry>
     ) async throws -> any Channel {
         let (client, access, limits, policy) = (
@@ -159,13 +159,16 @@ package final class ProxyServer: Service, CustomStringConvertible {
             try? await probe.close().get()
             throw IOError(errnoCode: EADDRINUSE, reason: "bind")
         }
-        let channel = try await bootstrap.bind(unixDomainSocketPath: path, cleanupExistingSocketFile: true).get()
-        guard chmod(path, 0o600) == 0 else {
-            let code = errno
-            try? await channel.close().get()
-            throw IOError(errnoCode: code, reason: "chmod")
+        let descriptor = try UserSocket.make(at: path)
+        do {
+            let channel = try await bootstrap.withBoundSocket(descriptor).get()
+            // Once more: for a socket that it has not bound itself, NIO minds no backlog.
+            listen(descriptor, Self.backlog)
+            return channel
+        } catch {
+            unlink(path)
+            throw error
         }
-        return channel
     }
 
     private static func bound(_ address: ProxyListenAddress, _ channel: any Channel) -> ProxyListenAddress {

@@ -1,3 +1,4 @@
+import Foundation
 import Testing
 
 @testable import ProxyFrontend
@@ -34,6 +35,18 @@ struct ProxyListenAddressTests {
         #expect(try "\(ProxyListenAddress(unixPath: longest))" == "unix:\(longest)")
         let limit = StatusSocket.maximumPathByteCount
         #expect(throws: ProxyError.statusPathTooLong(path: longest + "x", limit: limit)) {
+            try ProxyListenAddress(unixPath: longest + "x")
+        }
+    }
+
+    @Test("a relative path is made absolute, and then as long as systems take and no longer")
+    func relativePaths() throws {
+        let directory = FileManager.default.currentDirectoryPath
+        #expect(try "\(ProxyListenAddress(unixPath: "x.socket"))" == "unix:\(directory)/x.socket")
+        let limit = StatusSocket.maximumPathByteCount
+        let longest = String(repeating: "x", count: limit - directory.utf8.count - 1)
+        #expect(try "\(ProxyListenAddress(unixPath: longest))" == "unix:\(directory)/\(longest)")
+        #expect(throws: ProxyError.statusPathTooLong(path: "\(directory)/\(longest)x", limit: limit)) {
             try ProxyListenAddress(unixPath: longest + "x")
         }
     }

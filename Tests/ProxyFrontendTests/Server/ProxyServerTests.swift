@@ -169,6 +169,25 @@ struct ProxyServerTests {
         #expect(try await answer?.get().isEmpty == true)
     }
 
+    @Test("every listener rests when nothing can be accepted", arguments: [true, false])
+    func pausing(isUnix: Bool) async throws {
+        let path = "/tmp/thor-proxy-\(UInt32.random(in: 0 ... .max)).socket"
+        defer { unlink(path) }
+        let address =
+            isUnix
+            ? try ProxyListenAddress(unixPath: path)
+            : try ProxyListenAddress(host: "127.0.0.1", port: 0, allowsNonLoopback: false, access: .open)
+        let client = EchoClient()
+        let server = ProxyServer(
+            configuration: .init(listenAddresses: [address], access: .open), client: client,
+            logger: Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() }), onListening: { _ in })
+        let listener = try await server.bind(
+            address, NIOLoopBoundBox.makeBoxSendingValue(ConnectionRegistry(), eventLoop: client.eventLoop))
+        let handlers = try await client.eventLoop.submit { listener.pipeline.debugDescription }.get()
+        #expect(handlers.contains("AcceptPause"), "\(handlers)")
+        try await listener.close().get()
+    }
+
     @Test("a port that is taken is told")
     func portTaken() async throws {
         try await self.withServer { port, _ in
