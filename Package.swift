@@ -303,7 +303,8 @@ let package = Package(
         .testTarget(
             name: "ConfinementTests", dependencies: ["Confinement", "TestSupport", nioCore, nioPosix],
             swiftSettings: houseRules),
-        .testTarget(name: "ThorChatTests", dependencies: ["ThorChat", "ThorDaemon"], swiftSettings: houseRules),
+        .testTarget(
+            name: "ThorChatTests", dependencies: ["TestSupport", "ThorChat", "ThorDaemon"], swiftSettings: houseRules),
         .testTarget(
             name: "ThorTestnetTests", dependencies: ["OnionDirectory", "ThorDaemon", "ThorTestnet"],
             swiftSettings: houseRules),

@@ -213,11 +213,17 @@ package final class ChatClient: Sendable {
     private func failure(_ error: any Error) -> any Error {
         let host = self.configuration.baseURL.host ?? ""
         switch error {
+        // A circuit that ends before the answer resets a connection that the proxy had accepted.
+        case let error as IOError where !Self.isOfConnecting(error):
+            let why = "the connection broke before the answer (\(String(cString: strerror(error.errnoCode))))"
+            return ChatFailure.unreachable(host: host, why: why)
         case is NIOConnectionError, is IOError, ChannelError.connectTimeout:
             guard let proxy = self.configuration.proxy else {
                 return ChatFailure.unreachable(host: host, why: "\(error)")
             }
             return ChatFailure.noProxy(address: "\(proxy)")
+        case NIOSSLError.handshakeFailed(.sslError([.eofDuringHandshake])):
+            return ChatFailure.unreachable(host: host, why: "the connection was closed during the TLS handshake")
         case is NIOSSLError, is BoringSSLError, is NIOSSLExtraError:
             return ChatFailure.untrusted(host: host, why: "\(error)")
         // What it answered to CONNECT is not told.
@@ -230,6 +236,11 @@ package final class ChatClient: Sendable {
         default:
             return ChatFailure.unreachable(host: host, why: "\(error)")
         }
+    }
+
+    /// Whether it is one of those that only connecting meets.
+    private static func isOfConnecting(_ error: IOError) -> Bool {
+        [ECONNREFUSED, ENETUNREACH, EHOSTUNREACH, EADDRNOTAVAIL, ENOENT].contains(error.errnoCode)
     }
 
     /// A server may repeat the key in what it says; we do not.

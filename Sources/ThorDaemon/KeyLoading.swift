@@ -1,12 +1,6 @@
 internal import Foundation
 package import OnionCrypto
 
-#if canImport(Glibc)
-    internal import Glibc
-#else
-    internal import Darwin
-#endif
-
 /// Reads the key files that a command line names.
 package enum KeyLoading {
     /// Read a private key, asking for its passphrase on the terminal if it has one.
@@ -109,32 +103,5 @@ extension KeyFileError: OperatorFacing {
         case .exists: .cannotCreate
         case .io: .inputOutput
         }
-    }
-}
-
-/// Asks for a passphrase on the terminal, without showing it.
-package enum Passphrase {
-    package struct NoTerminal: Error, CustomStringConvertible {
-        package var description: String { "there is no terminal to ask on." }
-    }
-
-    /// - Returns: what was typed, without the newline; of more than 1024 bytes the first.
-    package static func ask(_ prompt: String, on device: String = "/dev/tty") throws -> [UInt8] {
-        let terminal = open(device, O_RDWR | O_CLOEXEC | O_NOCTTY)
-        defer { close(terminal) }
-        var settings = termios()
-        guard tcgetattr(terminal, &settings) == 0 else { throw NoTerminal() }
-        var silent = settings
-        silent.c_lflag &= ~tcflag_t(ECHO)
-        tcsetattr(terminal, TCSAFLUSH, &silent)
-        defer { tcsetattr(terminal, TCSAFLUSH, &settings) }
-        writeWhole(prompt, to: terminal)
-        defer { writeWhole("\n", to: terminal) }
-        var typed: [UInt8] = []
-        // Growing would leave copies behind.
-        typed.reserveCapacity(1024)
-        var byte: UInt8 = 0
-        while typed.count < 1024, read(terminal, &byte, 1) == 1, byte != UInt8(ascii: "\n") { typed.append(byte) }
-        return typed
     }
 }

@@ -10,32 +10,58 @@ struct PassphraseTests {
         "is asked for on the terminal and not shown; of more than 1024 bytes the first count",
         arguments: [
             ("correct horse", "correct horse"), ("", ""), (Self.letters(1024), Self.letters(1024)),
-            (Self.letters(2000), Self.letters(1024)),
+            (Self.letters(2000), Self.letters(1024)), ("wrong\u{15}hors\u{C9}\u{7F}e", "horse"),
         ])
     func asked(typed: String, expected: String) async throws {
-        let terminal = try Terminal()
-        let name = terminal.name
-        // On a thread, as it waits.
+        #expect(try await self.answer(to: typed + "\n") == Array(expected.utf8))
+    }
+
+    @Test(
+        "is not given by Ctrl-C and its like, which leave the terminal as it was",
+        arguments: ["secr\u{03}", "secr\u{1C}", "\u{04}"])
+    func interrupted(typed: String) async throws {
+        #expect(try await self.answer(to: typed) == nil)
+    }
+
+    @Test("is not given by a terminal that ends") func ended() async throws {
+        var terminal: Terminal? = try Terminal()
+        let answers = Self.ask(on: try #require(terminal).name)
+        while terminal?.shown.hasSuffix("Passphrase: ") == false { try #require(terminal?.read() == true) }
+        terminal = nil
+        for await answer in answers { #expect(answer == nil) }
+    }
+
+    /// Ask on a thread, as it waits.
+    private static func ask(on name: String) -> AsyncStream<[UInt8]?> {
         let (answers, continuation) = AsyncStream.makeStream(of: [UInt8]?.self)
         Thread.detachNewThread {
             continuation.yield(try? Passphrase.ask("Passphrase: ", on: name))
             continuation.finish()
         }
+        return answers
+    }
+
+    /// What somebody is taken to answer who types this.
+    private func answer(to typed: String) async throws -> [UInt8]? {
+        let terminal = try Terminal()
+        let before = terminal.localModes
+        let answers = Self.ask(on: terminal.name)
         while !terminal.shown.hasSuffix("Passphrase: ") { try #require(terminal.read()) }
-        terminal.type(typed + "\n")
+        terminal.type(typed)
         while !terminal.shown.hasSuffix("\r\n") { try #require(terminal.read()) }
-        for await answer in answers { #expect(answer == Array(expected.utf8)) }
         #expect(terminal.shown == "Passphrase: \r\n")
+        #expect(terminal.localModes == before)
+        return await answers.first { _ in true } ?? nil
     }
 
     private static func letters(_ count: Int) -> String { String(repeating: "x", count: count) }
 
     @Test("is not asked for where there is no terminal") func noTerminal() throws {
         let path = "\(NSTemporaryDirectory())/thor-tty-\(UInt64.random(in: 0 ... .max))"
-        #expect(throws: Passphrase.NoTerminal.self) { try Passphrase.ask("?", on: path) }
+        #expect(throws: Passphrase.Failure.noTerminal) { try Passphrase.ask("?", on: path) }
         try Data("secret\n".utf8).write(to: URL(fileURLWithPath: path))
         defer { try? FileManager.default.removeItem(atPath: path) }
-        #expect(throws: Passphrase.NoTerminal.self) { try Passphrase.ask("?", on: path) }
+        #expect(throws: Passphrase.Failure.noTerminal) { try Passphrase.ask("?", on: path) }
     }
 }
 
@@ -63,6 +89,13 @@ private final class Terminal {
     deinit {
         close(self.device)
         close(self.person)
+    }
+
+    /// Whether what is typed is shown, whether Ctrl-C is a signal, and such.
+    var localModes: tcflag_t {
+        var settings = termios()
+        tcgetattr(self.device, &settings)
+        return settings.c_lflag
     }
 
     func type(_ text: String) { _ = write(self.person, text, text.utf8.count) }

@@ -1,4 +1,5 @@
 import Foundation
+import Glibc
 import Testing
 import ThorDaemon
 
@@ -16,6 +17,22 @@ struct JSONFileTests {
             #expect(try String(contentsOfFile: "\(self.folder)/a", encoding: .utf8) == text)
         }
         #expect(try FileManager.default.contentsOfDirectory(atPath: self.folder) == ["a"])
+    }
+
+    @Test("goes nowhere else by a link that somebody laid beside it, and has the mode of any new file")
+    func planted() throws {
+        try FileManager.default.createDirectory(atPath: self.folder, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(atPath: self.folder) }
+        let other = "\(self.folder)/other"
+        #expect(close(open(other, O_WRONLY | O_CREAT | O_CLOEXEC, 0o666)) == 0)
+        try FileManager.default.createSymbolicLink(
+            atPath: "\(self.folder)/a.\(getpid()).tmp", withDestinationPath: other)
+        try JSONFile.write(Data("{}".utf8), to: "\(self.folder)/a")
+        #expect(try Data(contentsOf: URL(fileURLWithPath: other)).isEmpty)
+        let modes = try ["a", "other"].map {
+            try FileManager.default.attributesOfItem(atPath: "\(self.folder)/\($0)")[.posixPermissions] as? Int
+        }
+        #expect(modes[0] == modes[1])
     }
 
     @Test("that cannot be written is refused with what the system says, and code 73") func refused() throws {

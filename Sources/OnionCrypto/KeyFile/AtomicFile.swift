@@ -36,10 +36,11 @@ package enum AtomicFile {
 
     /// Write a whole file.
     ///
-    /// - Parameter mode: its permission bits, whatever the umask. It never has more, not even for a moment.
+    /// - Parameter mode: its permission bits, whatever the umask; it never has more, not even for a moment. nil gives it
+    ///   those of any new file: what the umask leaves of 0666.
     /// - Throws: `.exists` if there is something of that name and `overwrite` is false; `.system`.
     package static func write(
-        _ bytes: [UInt8], to path: String, mode: UInt32, overwrite: Bool
+        _ bytes: [UInt8], to path: String, mode: UInt32?, overwrite: Bool
     ) throws(Failure) {
         // For the system a zero byte would end the path.
         guard !path.utf8.contains(0) else {
@@ -48,7 +49,7 @@ package enum AtomicFile {
         let slash = path.lastIndex(of: "/")
         let directory = slash.map { path[...$0] } ?? "./"
         let temporary = "\(directory).thor-\(Base64URL.encode(SecureRandom.bytes(12))).tmp"
-        let file = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode_t(0o600))
+        let file = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode_t(mode == nil ? 0o666 : 0o600))
         guard file >= 0 else { throw .system(path: path, operation: "create", errno: errno) }
         do throws(Failure) {
             try Self.fill(file, with: bytes, mode: mode, path: path)
@@ -66,7 +67,7 @@ package enum AtomicFile {
     }
 
     /// Write, sync and close; the file is closed whatever happens.
-    static func fill(_ file: Int32, with bytes: [UInt8], mode: UInt32, path: String) throws(Failure) {
+    static func fill(_ file: Int32, with bytes: [UInt8], mode: UInt32?, path: String) throws(Failure) {
         var result: Int32 = 0
         var written = 0
         while written < bytes.count {
@@ -78,7 +79,8 @@ package enum AtomicFile {
             }
             written += count
         }
-        if result == 0, fchmod(file, mode_t(mode)) != 0 || fsync(file) != 0 { result = errno }
+        let isModeSet = { mode.map { fchmod(file, mode_t($0)) == 0 } ?? true }
+        if result == 0, !isModeSet() || fsync(file) != 0 { result = errno }
         if close(file) != 0, result == 0 { result = errno }
         guard result == 0 else { throw .system(path: path, operation: "write", errno: result) }
     }
