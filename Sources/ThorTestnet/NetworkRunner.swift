@@ -201,8 +201,9 @@ package struct NetworkRunner {
         let description = self.description(roster)
         if let path = self.configuration.jsonPath {
             do {
-                try JSONFile.write(description.encoded(), to: path)
-                self.tellJanitor("=\(URL(fileURLWithPath: path).path)")
+                if try JSONFile.write(description.encoded(), to: path) {
+                    self.tellJanitor("=\(URL(fileURLWithPath: path).path)")
+                }
             } catch {
                 self.failure = error
                 return self.perform(self.supervisor.stopRequested(), timers: &timers)

@@ -35,6 +35,22 @@ struct JSONFileTests {
         #expect(modes[0] == modes[1])
     }
 
+    @Test("that is a pipe or a device is written to, and stays what it is") func pipe() throws {
+        try FileManager.default.createDirectory(atPath: self.folder, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(atPath: self.folder) }
+        let (pipe, link) = ("\(self.folder)/pipe", "\(self.folder)/link")
+        #expect(mkfifo(pipe, 0o600) == 0)
+        // Both ends, so that nobody waits for the other.
+        let reader = open(pipe, O_RDWR | O_NONBLOCK | O_CLOEXEC)
+        defer { close(reader) }
+        try FileManager.default.createSymbolicLink(atPath: link, withDestinationPath: pipe)
+        #expect(try !JSONFile.write(Data("{}".utf8), to: link))
+        var bytes = [UInt8](repeating: 0, count: 8)
+        #expect(read(reader, &bytes, 8) == 2)
+        #expect(try FileManager.default.destinationOfSymbolicLink(atPath: link) == pipe)
+        #expect(try JSONFile.write(Data("{}".utf8), to: "\(self.folder)/file"))
+    }
+
     @Test("that cannot be written is refused with what the system says, and code 73") func refused() throws {
         let error = try #require(throws: OperatorError.self) {
             try JSONFile.write(Data("{}".utf8), to: "\(self.folder)/a")
