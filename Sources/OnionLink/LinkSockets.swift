@@ -1,5 +1,5 @@
 package import NIOCore
-package import NIOPosix
+import NIOPosix
 package import OnionAddress
 
 /// The socket options of links, the same for both sides.
@@ -28,16 +28,10 @@ package enum LinkSockets {
     ///
     /// BBR, the default of some machines, spreads what it sends over time, at a rate that it finds out from the path. Here
     /// the path is the processes themselves: each then waits while others could work. Reno sends what the window allows. Every
-    /// kernel has it, for every user; one that does not keeps its own.
+    /// kernel has it, for every user; one that does not keeps its own. What a listener accepts inherits it.
     package static func unpaceLoopback(_ channel: any Channel, with peer: IPAddress?) {
         guard let peer, SpecialPurpose.isLoopback(peer) else { return }
         try? channel.syncOptions?.setOption(Self.congestionControlOption, value: Self.reno)
-    }
-
-    /// The same for whatever a listener at `address` accepts, which inherits it.
-    package static func unpaceLoopback(_ bootstrap: ServerBootstrap, at address: IPAddress) -> ServerBootstrap {
-        guard SpecialPurpose.isLoopback(address) else { return bootstrap }
-        return bootstrap.serverChannelOption(Self.congestionControlOption, value: Self.reno)
     }
 
     static func configure(_ bootstrap: ClientBootstrap) -> ClientBootstrap {

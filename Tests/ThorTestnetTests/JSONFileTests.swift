@@ -40,6 +40,7 @@ struct JSONFileTests {
         defer { try? FileManager.default.removeItem(atPath: self.folder) }
         let (pipe, link) = ("\(self.folder)/pipe", "\(self.folder)/link")
         #expect(mkfifo(pipe, 0o600) == 0)
+        #expect(throws: OperatorError.self) { try JSONFile.write(Data("{}".utf8), to: pipe) }
         // Both ends, so that nobody waits for the other.
         let reader = open(pipe, O_RDWR | O_NONBLOCK | O_CLOEXEC)
         defer { close(reader) }

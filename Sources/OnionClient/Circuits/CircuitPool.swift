@@ -368,7 +368,7 @@ struct CircuitPool: Sendable {
         _ actions: inout [Action]
     ) {
         guard self.mayBuild, self.notBefore.map({ $0 <= now }) ?? true,
-            self.buildingCount < self.rules.limits.concurrentBuildCount
+            self.buildingCount < self.rules.limits.concurrentBuildCount || wish.isForDirectory
         else { return }
         if self.kin(of: wish).count >= self.limit(for: wish) {
             // Nothing makes way for a circuit that nobody waits for.

@@ -316,8 +316,13 @@ final class ClientCore {
     /// There is no room for a circuit for the request.
     private func refuse(_ key: CircuitPool.RequestKey) {
         guard let request = self.waiting.removeValue(forKey: key) else { return }
+        if !request.avoided.isEmpty {
+            // An open circuit may lead to an exit that it would rather have avoided.
+            request.avoided = []
+            return self.add(request)
+        }
         self.metrics.circuits.increment()
-        self.fail(request, .tooManyCircuits)
+        request.fail(request.retry.lastFailure ?? .tooManyCircuits)
     }
 
     /// No circuit can be had that suits the request.

@@ -28,6 +28,8 @@ struct ClientDirectory: Sendable {
 
     /// Between two askings because of trouble, at least.
     static let troubleInterval = TimeAmount.seconds(10)
+    private static let longestWait = TimeAmount.seconds(60)
+    private static let longestUrgentWait = TimeAmount.seconds(5)
     /// The same while the network has too few routers for a circuit.
     static let smallNetworkInterval = TimeAmount.milliseconds(500)
     /// For how long a client without a consensus tries to reach its directory before it gives up.
@@ -58,7 +60,7 @@ struct ClientDirectory: Sendable {
     /// - Throws: ``OnionClientError`` when there is no way to begin.
     func run() async throws {
         try await self.begin()
-        var backoff = JitteredBackoff(first: .seconds(1), maximum: .seconds(60))
+        var backoff = JitteredBackoff(first: .seconds(1), maximum: Self.longestWait)
         var generator = self.outside.generator
         while !Task.isCancelled {
             try await self.waitUntilDue()
@@ -69,6 +71,9 @@ struct ClientDirectory: Sendable {
                     break
                 } catch {
                     self.logger.debug("directory not asked", metadata: ["error.code": "\(error)"])
+                    // With an expired list nothing can be built: everybody waits for this.
+                    let isExpired = try await self.onLoop { $0.isExpired }
+                    backoff.update(maximum: isExpired ? Self.longestUrgentWait : Self.longestWait)
                     try await self.outside.sleep(backoff.next(using: &generator))
                 }
             }
@@ -170,7 +175,8 @@ struct ClientDirectory: Sendable {
     /// Ask through a circuit; directly only when circuits have failed for a while.
     private func refresh() async throws {
         let isCutOff = try await self.onLoop { core in
-            core.pool.openCircuitCount == 0
+            // With an expired list, circuits that are open may be other programs', and no more can be built.
+            (core.isExpired || core.pool.openCircuitCount == 0)
                 && (core.isNetworkTooSmall || core.eventLoop.now - core.lastReadyAt > core.limits.directFallbackAfter)
         }
         if isCutOff {

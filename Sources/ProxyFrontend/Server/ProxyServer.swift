@@ -138,10 +138,12 @@ package final class ProxyServer: Service, CustomStringConvertible {
             switch address.place {
             case .ip(let endpoint):
                 // Inherited, too: a program that does not read is soon noticed, and its downloads wait where they come from.
-                return
-                    try await LinkSockets.unpaceLoopback(bootstrap, at: endpoint.address)
+                let listener =
+                    try await bootstrap
                     .serverChannelOption(LinkSockets.unsentLowWaterOption, value: LinkSockets.unsentLowWaterByteCount)
                     .bind(host: "\(endpoint.address)", port: Int(endpoint.port)).get()
+                listener.eventLoop.execute { LinkSockets.unpaceLoopback(listener, with: endpoint.address) }
+                return listener
             case .unix(let path): return try await Self.bind(bootstrap, path)
             }
         } catch let error as IOError {

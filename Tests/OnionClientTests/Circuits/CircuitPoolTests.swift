@@ -472,6 +472,19 @@ struct CircuitPoolTests {
         #expect(actions.first == .close(directory[0]) && self.attached(actions).count == 1)
     }
 
+    @Test("a circuit to the directory is begun however many others are under construction")
+    func directoryAtOnce() {
+        var pool = self.makePool {
+            $0.limits.cleanCircuitCount = 0
+            $0.limits.concurrentBuildCount = 1
+        }
+        for user in ["a", "b"] { _ = self.ask(&pool, user, at: self.start) }
+        #expect(pool.advance(now: self.start, mayBuild: true).count == 1)
+        _ = pool.requestAdded(
+            .directory, isolation: self.key("directory"), deadline: self.start + .seconds(60), now: self.start)
+        #expect(pool.advance(now: self.start, mayBuild: true).count == 1 && pool.circuitKeys.count == 2)
+    }
+
     @Test("requests wait for so many different circuits and no more, but for the directory's")
     func demandLimit() throws {
         var pool = self.makePool { $0.limits.waitingDemandCount = 2 }
