@@ -45,7 +45,9 @@ package enum Passphrase {
         line.reserveCapacity(Self.maximumByteCount)
         while true {
             var byte: UInt8 = 0
-            guard read(terminal, &byte, 1) == 1 else { throw .interrupted }
+            let count = read(terminal, &byte, 1)
+            if count < 0, errno == EINTR { continue }
+            guard count == 1 else { throw .interrupted }
             switch byte {
             case 0x0A, 0x0D: return line
             case 0x03, 0x1C: throw .interrupted  // Ctrl-C, Ctrl-\
