@@ -13,11 +13,7 @@ import Testing
 struct GuardSampleFileTests {
     private let unixTime: UInt64 = 1_800_000_000
 
-    private func makeSample(_ count: Int) -> GuardSample {
-        var sample = GuardSample()
-        sample.add((0..<count).map { _ in someKey() }, unixTime: self.unixTime)
-        return sample
-    }
+    private func makeSample(_ count: Int) -> GuardSample { someSample(count, unixTime: self.unixTime) }
 
     @Test("the text gives back what was written, and says why it gives nothing")
     func text() throws {

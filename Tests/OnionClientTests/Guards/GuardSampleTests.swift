@@ -9,11 +9,7 @@ struct GuardSampleTests {
     private let now = NIODeadline.uptimeNanoseconds(1_000_000_000_000)
     private let unixTime: UInt64 = 1_800_000_000
 
-    private func makeSample(_ count: Int) -> GuardSample {
-        var sample = GuardSample()
-        sample.add((0..<count).map { _ in someKey() }, unixTime: self.unixTime)
-        return sample
-    }
+    private func makeSample(_ count: Int) -> GuardSample { someSample(count, unixTime: self.unixTime) }
 
     @Test("asks for as many as are missing, and for none once it is full")
     func size() {

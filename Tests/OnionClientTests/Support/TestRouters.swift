@@ -2,6 +2,8 @@ import OnionAddress
 import OnionCrypto
 import OnionDirectory
 
+@testable import OnionClient
+
 /// A router of a test consensus, with its keys.
 struct TestRouter {
     let identity = Ed25519PrivateKey()
@@ -31,3 +33,10 @@ func makeConsensus(
 }
 
 func someKey() -> Ed25519PublicKey { Ed25519PrivateKey().publicKey }
+
+/// A sample of so many guards that are nobody's.
+func someSample(_ count: Int, unixTime: UInt64) -> GuardSample {
+    var sample = GuardSample()
+    sample.add((0..<count).map { _ in someKey() }, unixTime: unixTime)
+    return sample
+}
