@@ -36,7 +36,7 @@ extension CircuitEndpointOwner {
 /// cells leave by ``CircuitEndpointOwner``, bytes by each stream's ``StreamSink``.
 ///
 /// Sending is lazy: whatever is given to streams in a turn of the loop is packed at the turn's end, so that Begin and
-/// Data, or Connected, Data and End, share a cell. Streams take turns of a few cells each.
+/// Data, or Connected, Data and End, share a cell. Streams take turns (``StreamTurns``).
 ///
 /// - Source: DESIGN §6.3, §7
 package final class CircuitEndpoint {
@@ -50,15 +50,12 @@ package final class CircuitEndpoint {
     private var streams: [StreamID: OnionStream] = [:]
     /// SendMe, XOff, XOn: they go first and outside the window.
     private var urgent = Deque<UrgentMessage>()
-    /// Streams with something to send, in the order of their turns.
-    private var ready = Deque<OnionStream>()
-    /// Cells that the first of them has filled in its turn.
-    private var cellsInTurn = 0
-    private static let longestTurnCellCount: Int64 = 32
-    private static let cellPayloadByteCount = Cell.bodyByteCount - Cell.tagByteCount
-    private static let roundTime = TimeAmount.milliseconds(20)
+    /// Streams with something to send.
+    private var ready = StreamTurns()
     private var register = StreamRegister()
     private var isPumpScheduled = false
+    private var isLatePumpScheduled = false
+    private static let longestWait = TimeAmount.milliseconds(5)
     private var isPumping = false
     /// Streams that are in the cell being made; they hear of it once it is sent.
     private var packed: [OnionStream] = []
@@ -198,7 +195,7 @@ package final class CircuitEndpoint {
         self.isDestroyed = true
         let streams = self.streams.sorted { $0.key < $1.key }.map(\.value)
         self.streams = [:]
-        self.ready = []
+        self.ready = StreamTurns()
         self.urgent = []
         for stream in streams { stream.circuitDestroyed(reason) }
     }
@@ -261,9 +258,11 @@ package final class CircuitEndpoint {
     // MARK: Sending
 
     /// The stream has something to send.
-    func becameReady(_ stream: OnionStream) {
+    ///
+    /// - Parameter isUrgent: false if it may wait for what others have to send, 5 ms at most.
+    func becameReady(_ stream: OnionStream, isUrgent: Bool) {
         self.ready.append(stream)
-        self.schedulePump()
+        if isUrgent { self.schedulePump() } else { self.schedulePumpLater() }
     }
 
     func sendUrgent(_ command: RelayCommand, _ data: ByteBuffer, on stream: OnionStream) {
@@ -281,6 +280,16 @@ package final class CircuitEndpoint {
         self.eventLoop.execute { bound.value.pump() }
     }
 
+    private func schedulePumpLater() {
+        guard !self.isPumpScheduled, !self.isLatePumpScheduled else { return }
+        self.isLatePumpScheduled = true
+        let bound = NIOLoopBound(self, eventLoop: self.eventLoop)
+        self.eventLoop.scheduleTask(in: Self.longestWait) {
+            bound.value.isLatePumpScheduled = false
+            bound.value.pump()
+        }
+    }
+
     /// Make cells of what there is to say, as long as window and link allow.
     private func pump() {
         self.isPumpScheduled = false
@@ -289,7 +298,7 @@ package final class CircuitEndpoint {
         self.isPumping = true
         defer { self.isPumping = false }
         while !self.isDestroyed {
-            self.skipSilentStreams()
+            self.ready.dropSilentStreams()
             let maySendStreams = !self.ready.isEmpty && self.congestion.canSend && owner.endpointHasRoom(self)
             guard maySendStreams || !self.urgent.isEmpty else { return }
             var isCounted = false
@@ -300,16 +309,6 @@ package final class CircuitEndpoint {
             // Only now: while the cell was made, its link was in the middle of a call.
             for stream in self.packed { stream.cellSent() }
             self.packed.removeAll(keepingCapacity: true)
-        }
-    }
-
-    /// Take those from the head of the queue that have nothing to say any more (paused, or ended meanwhile): a cell
-    /// without any message would count at the far end, and not here.
-    private func skipSilentStreams() {
-        while let stream = self.ready.first, !stream.hasSomethingToSay {
-            self.ready.removeFirst()
-            self.cellsInTurn = 0
-            stream.leftQueue()
         }
     }
 
@@ -332,39 +331,14 @@ package final class CircuitEndpoint {
         return writer.offset > flowControlEnd
     }
 
-    /// How many cells a stream may fill before the next has its turn. More at once is less work for whoever takes them out
-    /// again; but a round of all streams should take no longer than half of a round trip, or ``roundTime`` if that is more.
-    /// None is as good as one: a turn ends with a full cell.
-    private var turnCellCount: Int {
-        // No overflow: fewer than 2^14 cells, less than 2^42 ns.
-        let roundTrip = max(1, self.congestion.smoothedRTT.nanoseconds)
-        let round = max(roundTrip / 2, Self.roundTime.nanoseconds)
-        let cellCount = Int64(self.congestion.window) * round / roundTrip / Int64(self.ready.count + 1)
-        return Int(min(cellCount, Self.longestTurnCellCount))
-    }
-
-    /// Whether the stream has another cell in its turn. One that would leave but a bit behind may say that too: the bit would
-    /// come alone, in a cell and a write of its own, and what the socket has next would be copied behind it.
-    private func mayGoOn(_ stream: OnionStream) -> Bool {
-        let turn = self.turnCellCount
-        return self.cellsInTurn < turn || stream.outbox.readableBytes <= turn / 8 * Self.cellPayloadByteCount
-    }
-
     private func packStreams(into payload: inout MutableRawSpan, _ writer: inout RelayMessageWriter) {
         var openings = 0
-        while let stream = self.ready.popFirst() {
+        while let stream = self.ready.removeFirst() {
             self.packed.append(stream)
             switch stream.pack(into: &payload, &writer, openings: &openings) {
-            case .nothingLeft: self.cellsInTurn = 0
+            case .nothingLeft: self.ready.left(stream)
             case .cellFull:
-                // One that has yet to say its Begin stays first: ids are begun in the order in which they were given.
-                self.cellsInTurn += 1
-                if stream.isOpeningUnsaid || self.mayGoOn(stream) {
-                    self.ready.prepend(stream)
-                } else {
-                    self.ready.append(stream)
-                    self.cellsInTurn = 0
-                }
+                self.ready.giveBack(stream, window: self.congestion.window, roundTrip: self.congestion.smoothedRTT)
                 return
             }
         }

@@ -49,6 +49,9 @@ package final class OnionStream {
     /// The End that follows what is in the outbox.
     private var farewell: EndReason?
     private var isQueued = false
+    /// Cells that it may fill ahead of streams that have more to say: see ``StreamTurns``.
+    var headStart = StreamTurns.headStartCellCount
+    private var silentSince: NIODeadline
     /// Whether the last cell emptied the outbox.
     private var isOutboxEmptied = false
     private var lastMovedAt: NIODeadline
@@ -68,6 +71,7 @@ package final class OnionStream {
         self.endpoint = endpoint
         self.eventLoop = endpoint.eventLoop
         self.lastMovedAt = endpoint.eventLoop.now
+        self.silentSince = self.lastMovedAt
         self.halfClosedIdle = endpoint.limits.halfClosedIdle
         self.isLookup = command == .resolve
         self.lifecycle = StreamLifecycle(role: endpoint.role)
@@ -374,7 +378,6 @@ package final class OnionStream {
             }
             self.farewell = nil
         }
-        self.isQueued = false
         return .nothingLeft
     }
 
@@ -387,20 +390,28 @@ package final class OnionStream {
         if self.hasRoom { self.sink?.streamHasRoom() }
     }
 
-    /// The endpoint has taken the stream from the queue without asking it for messages.
-    func leftQueue() { self.isQueued = false }
+    /// The endpoint has taken the stream from the queue: it has nothing to say, or has said it.
+    func leftQueue() {
+        self.isQueued = false
+        self.silentSince = self.eventLoop.now
+    }
 
-    private func becomeReady() {
+    private func becomeReady(isUrgent: Bool = true) {
         guard !self.isQueued else { return }
         self.isQueued = true
-        self.endpoint?.becameReady(self)
+        if self.eventLoop.now - self.silentSince >= StreamTurns.silence {
+            self.headStart = StreamTurns.headStartCellCount
+        }
+        self.endpoint?.becameReady(self, isUrgent: isUrgent)
     }
 
     private func sayFarewell(_ action: StreamLifecycle.OnLocalEnd) {
         switch action {
         case .sendEnd(let reason), .sendEndAndClose(let reason):
             self.farewell = reason
-            self.becomeReady()
+            // When the destination has finished, nobody waits for our own end of it: it may share a cell.
+            let isLast = action == .sendEndAndClose(.finished)
+            self.becomeReady(isUrgent: !isLast || self.endpoint?.role != .client)
         case .none: break
         }
     }

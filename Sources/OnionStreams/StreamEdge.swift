@@ -33,11 +33,8 @@ package final class StreamEdge: ChannelInboundHandler {
     /// What is to follow the bytes that are on their way to the socket.
     private enum OutputState { case open, closing, closed }
 
-    /// How much NIO asks the socket for at once; less where many streams share a circuit: what one of them reads then only
-    /// waits for the others.
+    /// How much NIO asks the socket for at once: as much as a stream says in its longest turn.
     package static let readByteCount = 128 * 1024
-    private static let sharedReadByteCount = 64 * 1024
-    package static let manyStreams = 16
     /// While a write is under way, less than this waits for its end: a write takes memory of its own, and nobody counts
     /// more than its bytes. More need not wait, so that the stream hears of its bytes as the socket takes them.
     static let fullWriteByteCount = 16 * 1024
@@ -46,13 +43,16 @@ package final class StreamEdge: ChannelInboundHandler {
     /// Streams of one circuit share its window, so what waits in front of it is of no use beyond a window or two: it only
     /// costs memory, and is out of the processor's caches when its turn comes.
     private static let receiveBufferByteCountOfCircuit = 4 * 1024 * 1024
+    private static let smallestReceiveBufferByteCount = 64 * 1024
+    /// With more streams than this, their circuit's share is felt, and a socket of the proxy is set up anew.
+    package static let manyStreams = 16
 
     /// How much the kernel should hold for a stream's socket, as SO_RCVBUF.
     ///
     /// - Parameter streamCount: streams of its circuit, itself included.
     package static func receiveBufferByteCount(streamCount: Int) -> Int {
         let fair = Self.receiveBufferByteCountOfCircuit / max(1, streamCount)
-        return min(Self.receiveBufferByteCount, max(Self.sharedReadByteCount, fair))
+        return min(Self.receiveBufferByteCount, max(Self.smallestReceiveBufferByteCount, fair))
     }
 
     /// Set up a channel that a stream is to flow through, before it is active: reads by need, half-closure, bounded buffers.
@@ -61,11 +61,9 @@ package final class StreamEdge: ChannelInboundHandler {
         try options.setOption(.autoRead, value: false)
         try options.setOption(.allowRemoteHalfClosure, value: true)
         try options.setOption(.maxMessagesPerRead, value: 1)
-        try options.setOption(.recvAllocator, value: Self.receiveAllocator(upTo: Self.readByteCount))
-    }
-
-    private static func receiveAllocator(upTo byteCount: Int) -> any RecvByteBufferAllocator {
-        AdaptiveRecvByteBufferAllocator(minimum: 2048, initial: 2048, maximum: byteCount)
+        try options.setOption(
+            .recvAllocator,
+            value: AdaptiveRecvByteBufferAllocator(minimum: 2048, initial: 2048, maximum: Self.readByteCount))
     }
 
     /// Make the edge of a stream whose socket is ready.
@@ -87,11 +85,6 @@ package final class StreamEdge: ChannelInboundHandler {
         self.isAttached = true
         // Should this process die now, the kernel tells the peer of a reset, and not of an end.
         if let context { Self.setReset(true, onClosing: context.channel) }
-        if self.stream.siblingCount > Self.manyStreams {
-            // A channel without such an option is a test's, and reads nothing by itself.
-            try? self.context?.channel.syncOptions?.setOption(
-                .recvAllocator, value: Self.receiveAllocator(upTo: Self.sharedReadByteCount))
-        }
         self.stream.attach(self)
     }
 
@@ -215,6 +208,7 @@ package final class StreamEdge: ChannelInboundHandler {
 
     private func closeAfterWrites(_ context: ChannelHandlerContext) {
         guard self.lingerTimer == nil else { return }
+        if self.unwrittenByteCount == 0 { return context.close(promise: nil) }
         let edge = NIOLoopBound(self, eventLoop: context.eventLoop)
         // The application may never take the last bytes, and nobody else would ever close its socket.
         self.lingerTimer = context.eventLoop.scheduleTask(in: self.stream.halfClosedIdle) { edge.value.reset() }

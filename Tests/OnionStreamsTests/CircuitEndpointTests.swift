@@ -46,8 +46,36 @@ struct CircuitEndpointTests {
         #expect(client.receivedCount == 500 && client.isIntact && client.finishedCount == 1 && client.endings.isEmpty)
         client.write(atMost: 1)
         circuit.settle()
+        // Nobody waits for the client's End.
+        circuit.advance(by: .milliseconds(4))
+        #expect(circuit.client.outgoing.isEmpty)
+        circuit.advance(by: .milliseconds(1))
+        circuit.settle()
         #expect(client.endings == [.finished] && exit.endings == [.finished])
         #expect(circuit.clientEndpoint.streamCount == 0 && circuit.exitEndpoint.streamCount == 0)
+    }
+
+    @Test("a client's last End goes with what else there is to say, and an exit's at once")
+    func lastEnd() throws {
+        let circuit = try TestCircuit()
+        let (client, exit) = try #require(circuit.openStream())
+        exit.write(atMost: 0)
+        circuit.settle()
+        client.write(atMost: 0)
+        circuit.loop.run()
+        #expect(circuit.client.outgoing.isEmpty)
+        _ = circuit.clientEndpoint.open(.begin, data: TestCircuit.begin)
+        circuit.loop.run()
+        let found = try messages(in: try #require(circuit.client.outgoing.first).payload)
+        #expect(found.map(\.command) == [.end, .begin])
+        circuit.settle()
+
+        let (other, its) = try #require(circuit.openStream())
+        other.write(atMost: 0)
+        circuit.settle()
+        its.write(atMost: 0)
+        circuit.loop.run()
+        #expect(try messages(in: try #require(circuit.exit.outgoing.first).payload).map(\.command) == [.end])
     }
 
     @Test("what came before an orderly end is delivered to a socket that comes after it")

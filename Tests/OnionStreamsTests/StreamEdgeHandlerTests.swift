@@ -16,21 +16,6 @@ struct StreamEdgeHandlerTests {
         #expect(StreamEdge.receiveBufferByteCount(streamCount: streamCount) / 1024 == kibibytes)
     }
 
-    @Test("where many streams share a circuit, each reads less at once", arguments: [(16, 128), (17, 64)])
-    func readSize(streamCount: Int, kibibytes: Int) throws {
-        let circuit = try TestCircuit()
-        let streams = try (0..<streamCount).map { _ in
-            try #require(circuit.clientEndpoint.open(.begin, data: TestCircuit.begin))
-        }
-        let channel = EmbeddedChannel(loop: circuit.loop)
-        try StreamEdge.configure(channel)
-        try channel.connect(to: SocketAddress(ipAddress: "127.0.0.1", port: 1)).wait()
-        try channel.pipeline.syncOperations.addHandler(StreamEdge(stream: streams[0]))
-        let value = channel.options.first { $0.option is ChannelOptions.Types.RecvAllocatorOption }?.value
-        #expect((value as? AdaptiveRecvByteBufferAllocator)?.maximum == kibibytes * 1024)
-        _ = try channel.finish()
-    }
-
     @Test("a connection that is lost before it was any use resets its stream")
     func lostBeforeActive() throws {
         let circuit = try TestCircuit()
