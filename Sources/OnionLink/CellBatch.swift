@@ -49,17 +49,22 @@ extension ByteBuffer {
     /// Append one cell and let `fill` write all of it.
     ///
     /// - Parameter fill: gets ``Cell/byteCount`` bytes of unknown content.
-    package mutating func appendCell(_ fill: (inout MutableRawSpan) -> Void) {
+    /// - Returns: how many bytes may now be read.
+    @discardableResult
+    package mutating func appendCell(_ fill: (inout MutableRawSpan) -> Void) -> Int {
         self.writeWithUnsafeMutableBytes(minimumWritableBytes: Cell.byteCount) { storage in
             let cell = UnsafeMutableRawBufferPointer(rebasing: storage[..<Cell.byteCount])
             var span = cell.mutableBytes
             fill(&span)
             return Cell.byteCount
         }
+        return self.readableBytes
     }
 
-    /// Append a cell that was read.
-    package mutating func appendCell(_ cell: RawSpan) {
+    /// Append a cell that was read. Returns how many bytes may now be read.
+    @discardableResult
+    package mutating func appendCell(_ cell: RawSpan) -> Int {
         self.writeBytes(cell)
+        return self.readableBytes
     }
 }

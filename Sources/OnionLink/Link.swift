@@ -65,6 +65,7 @@ package final class Link {
     private var isFlushScheduled = false
     private var isReportScheduled = false
     private var isWriting = false
+    private var isReading = false
     private var closeError = LinkError.closed
 
     /// How long the peer may take to say NetInfo once TLS is up.
@@ -104,14 +105,12 @@ package final class Link {
     /// Cells of one circuit leave in the order of the calls. On a closed link the cell is written and forgotten, so that
     /// a cipher's state stays in step.
     package func send(circuit: CircuitID, fill: (inout MutableRawSpan) -> Void) {
-        if self.outgoing.append(circuit: circuit, fill: fill) { self.overflowed(circuit) }
-        self.afterAppend()
+        self.appended(self.outgoing.append(circuit: circuit, fill: fill), circuit)
     }
 
     /// Append a cell that was read elsewhere and has its new header.
     package func send(circuit: CircuitID, cell: RawSpan) {
-        if self.outgoing.append(circuit: circuit, cell: cell) { self.overflowed(circuit) }
-        self.afterAppend()
+        self.appended(self.outgoing.append(circuit: circuit, cell: cell), circuit)
     }
 
     /// Append a cell without onion: Create, Created, Destroy and the like. The rest of the body is zero.
@@ -131,7 +130,9 @@ package final class Link {
         var overflowed: [CircuitID] = []
         self.outgoing.append(batch: cells, overflowed: &overflowed)
         for circuit in overflowed { self.overflowed(circuit) }
-        self.afterAppend()
+        self.scheduleReport()
+        if self.outgoing.batchByteCount >= OutgoingCells.fullBatchByteCount { return self.flush() }
+        self.scheduleFlush()
     }
 
     private func overflowed(_ circuit: CircuitID) {
@@ -180,9 +181,19 @@ package final class Link {
         owner.link(self, queuesChanged: self.outgoing.takeTraffic())
     }
 
-    private func afterAppend() {
-        self.scheduleReport()
-        if self.outgoing.batchByteCount >= OutgoingCells.fullBatchByteCount { return self.flush() }
+    private func appended(_ result: OutgoingCells.Appended, _ circuit: CircuitID) {
+        switch result {
+        // Nearly always. The first has seen to it that the batch leaves.
+        case .more: return
+        case .first: self.scheduleFlush()
+        case .full: self.flush()
+        case .queued(let isOverLimit):
+            if isOverLimit { self.overflowed(circuit) }
+            self.scheduleReport()
+        }
+    }
+
+    private func scheduleFlush() {
         guard !self.isFlushScheduled, self.outgoing.batchByteCount > 0 else { return }
         self.isFlushScheduled = true
         let bound = NIOLoopBound(self, eventLoop: self.eventLoop)
@@ -247,6 +258,11 @@ package final class Link {
 
     func bytesReceived(_ buffer: ByteBuffer) {
         if case .closed = self.state { return }
+        // A write that fails reads the socket out before it closes it, perhaps from within the cells of the last read.
+        // Those are not done with, and the link is at its end: what comes then is not looked at.
+        guard !self.isReading else { return }
+        self.isReading = true
+        defer { self.isReading = false }
         self.liveness.received(now: self.eventLoop.now)
         var buffer = buffer
         // First the cell that the last read left incomplete; then the rest in place.
@@ -265,14 +281,16 @@ package final class Link {
     private func cellsReceived(_ cells: consuming CellBatch) {
         do throws(LinkError) {
             // A read holds nothing about the link but for a few cells: look for those first, then hand on the whole.
+            var isOpen = self.isOpen
             try cells.forEachCell { header, cell throws(LinkError) in
                 guard header.circuitID == .link else {
-                    guard self.isOpen else { throw LinkError.unexpectedCell(.relay) }
+                    guard isOpen else { throw LinkError.unexpectedCell(.relay) }
                     return
                 }
                 try self.linkCellReceived(header, body: cell.bytes.extracting(droppingFirst: Cell.headerByteCount))
+                isOpen = self.isOpen
             }
-            guard case .open = self.state else { throw LinkError.unexpectedCell(.relay) }
+            guard isOpen else { throw LinkError.unexpectedCell(.relay) }
         } catch {
             return self.close(error)
         }

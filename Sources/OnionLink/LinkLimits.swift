@@ -6,7 +6,7 @@ package import NIOCore
 package struct LinkLimits: Sendable, Equatable {
     /// The longest queue of one circuit, in cells: the largest congestion window and 64 cells.
     package var queuedCellsPerCircuit: Int
-    /// All queues of a link together, in cells; past it the circuit with the longest queue goes.
+    /// All queues of a link together, in cells; past it those circuits go that have more than their part of it.
     package var queuedCellsPerLink: Int
     /// How long a link without a circuit stays open.
     package var unusedAfter: TimeAmount

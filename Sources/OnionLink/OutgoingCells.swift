@@ -21,6 +21,18 @@ package struct QueueTraffic: Equatable, Sendable {
 /// - Invariant: a circuit has a queue exactly while it has cells in it, so the order of its cells holds.
 /// - Source: DESIGN §7 *Link*, §8
 struct OutgoingCells {
+    /// Where a cell went that was appended.
+    enum Appended: Equatable {
+        /// Into the batch, which had some and has room for more.
+        case more
+        /// Into the batch, as its first.
+        case first
+        /// Into the batch, which is full now.
+        case full
+        /// Into its circuit's queue, which may now be longer than allowed.
+        case queued(isOverLimit: Bool)
+    }
+
     /// A batch of this size goes to TLS at once: more than what one read of a link or of a socket brings, so that the read's
     /// last cells need no write of their own.
     static let fullBatchByteCount = LinkSockets.readByteCount + 16 * 1024
@@ -78,27 +90,23 @@ struct OutgoingCells {
     func backlog(of circuit: CircuitID) -> Int { (self.queues[circuit]?.readableBytes ?? 0) / Cell.byteCount }
 
     /// Append one cell that `fill` writes.
-    ///
-    /// - Returns: whether the circuit's queue is now longer than allowed.
-    mutating func append(circuit: CircuitID, fill: (inout MutableRawSpan) -> Void) -> Bool {
+    mutating func append(circuit: CircuitID, fill: (inout MutableRawSpan) -> Void) -> Appended {
         if !self.isBlocked && self.queues.isEmpty {
             self.prepareBatch()
-            self.batch.appendCell(fill)
-            return false
+            return self.batched(self.batch.appendCell(fill))
         }
-        self.queues[circuit, default: ByteBuffer()].appendCell(fill)
-        return self.queued(circuit)
+        let byteCount = self.queues[circuit, default: ByteBuffer()].appendCell(fill)
+        return .queued(isOverLimit: self.queued(circuit, byteCount))
     }
 
     /// Append one cell that was read; otherwise as ``append(circuit:fill:)``.
-    mutating func append(circuit: CircuitID, cell: RawSpan) -> Bool {
+    mutating func append(circuit: CircuitID, cell: RawSpan) -> Appended {
         if !self.isBlocked && self.queues.isEmpty {
             self.prepareBatch()
-            self.batch.appendCell(cell)
-            return false
+            return self.batched(self.batch.appendCell(cell))
         }
-        self.queues[circuit, default: ByteBuffer()].appendCell(cell)
-        return self.queued(circuit)
+        let byteCount = self.queues[circuit, default: ByteBuffer()].appendCell(cell)
+        return .queued(isOverLimit: self.queued(circuit, byteCount))
     }
 
     /// Append cells of any circuits, in order.
@@ -111,8 +119,8 @@ struct OutgoingCells {
         for start in stride(from: 0, to: span.byteCount, by: Cell.byteCount) {
             let cell = span.extracting(start..<start + Cell.byteCount)
             let circuit = CellHeader(of: cell).circuitID
-            self.queues[circuit, default: ByteBuffer()].appendCell(cell)
-            if self.queued(circuit), overflowed.last != circuit { overflowed.append(circuit) }
+            let byteCount = self.queues[circuit, default: ByteBuffer()].appendCell(cell)
+            if self.queued(circuit, byteCount), overflowed.last != circuit { overflowed.append(circuit) }
         }
     }
 
@@ -121,17 +129,27 @@ struct OutgoingCells {
         self.batch.reserveCapacity(self.expectedByteCount)
     }
 
-    private mutating func queued(_ circuit: CircuitID) -> Bool {
+    private func batched(_ byteCount: Int) -> Appended {
+        if byteCount >= Self.fullBatchByteCount { return .full }
+        return byteCount == Cell.byteCount ? .first : .more
+    }
+
+    /// Count a cell whose queue now holds `byteCount`.
+    ///
+    /// - Returns: whether that is more than is allowed.
+    private mutating func queued(_ circuit: CircuitID, _ byteCount: Int) -> Bool {
         self.queuedByteCount += Cell.byteCount
         self.traffic[circuit, default: QueueTraffic()].added += Cell.byteCount
-        let cellCount = self.backlog(of: circuit)
-        if cellCount == 1 { self.scheduler.enqueued(circuit) }
-        return self.isOverLimit(circuit)
+        if byteCount == Cell.byteCount { self.scheduler.enqueued(circuit) }
+        return self.isOverLimit(circuit, cellCount: byteCount / Cell.byteCount)
     }
 
     /// Whether more cells of the circuit wait than are allowed.
     func isOverLimit(_ circuit: CircuitID) -> Bool {
-        let cellCount = self.backlog(of: circuit)
+        self.isOverLimit(circuit, cellCount: self.backlog(of: circuit))
+    }
+
+    private func isOverLimit(_ circuit: CircuitID, cellCount: Int) -> Bool {
         if circuit == .link { return cellCount > Self.linkCellLimit }
         return cellCount > self.limits.queuedCellsPerCircuit
             || (self.queuedByteCount > self.limits.queuedCellsPerLink * Cell.byteCount && cellCount > self.fairShare)
@@ -146,34 +164,42 @@ struct OutgoingCells {
     /// - Returns: whether the batch has anything to write.
     mutating func fillBatch(now: NIODeadline, drained: inout [CircuitID]) -> Bool {
         while self.batch.readableBytes < Self.fullBatchByteCount, let circuit = self.scheduler.next() {
-            guard var cell = self.queues[circuit]?.readSlice(length: Cell.byteCount) else {
-                self.scheduler.removed(circuit)
-                continue
-            }
-            self.prepareBatch()
-            self.batch.writeBuffer(&cell)
-            self.queuedByteCount -= Cell.byteCount
-            self.traffic[circuit, default: QueueTraffic()].removed += Cell.byteCount
-            let left = self.compact(circuit)
-            self.scheduler.sent(circuit, cellCount: 1, isEmpty: left == 0, now: now)
-            if left == Self.roomBelow { drained.append(circuit) }
-            if left == 0 {
-                self.queues[circuit] = nil
-                drained.append(circuit)
-            }
+            if self.moveCells(of: circuit, now: now) { drained.append(circuit) }
         }
         return self.batch.readableBytes > 0
     }
 
-    /// Give back what was read of the queue, now and then: one that is never empty would keep all that it ever held.
+    /// Move a cell into the batch, after which it may be another circuit's turn; with no other there, all that fit.
     ///
-    /// - Returns: how many cells are left in it.
-    private mutating func compact(_ circuit: CircuitID) -> Int {
-        guard let queue = self.queues[circuit] else { return 0 }
-        let isWasteful = queue.readerIndex >= max(Self.fullBatchByteCount, queue.readableBytes)
-        let left = queue.readableBytes / Cell.byteCount
-        if isWasteful { self.queues[circuit]?.discardReadBytes() }
-        return left
+    /// - Returns: whether the circuit has room again that had none, or has nothing left.
+    private mutating func moveCells(of circuit: CircuitID, now: NIODeadline) -> Bool {
+        guard let index = self.queues.index(forKey: circuit) else {
+            self.scheduler.removed(circuit)
+            return false
+        }
+        let before = self.queues.values[index].readableBytes
+        let room = Self.fullBatchByteCount - self.batch.readableBytes
+        let byteCount = self.scheduler.waitingCount == 1 ? min(before, room) : Cell.byteCount
+        let left = before - byteCount
+        if left == 0, self.batch.readableBytes == 0 {
+            // The queue becomes the batch.
+            self.batch = self.queues.remove(at: index).value
+        } else {
+            self.prepareBatch()
+            Self.move(byteCount, from: &self.queues.values[index], to: &self.batch)
+            if left == 0 { self.queues.remove(at: index) }
+        }
+        self.queuedByteCount -= byteCount
+        self.traffic[circuit, default: QueueTraffic()].removed += byteCount
+        self.scheduler.sent(circuit, cellCount: byteCount / Cell.byteCount, isEmpty: left == 0, now: now)
+        let most = Self.roomBelow * Cell.byteCount
+        return left == 0 || (before > most && left <= most)
+    }
+
+    private static func move(_ byteCount: Int, from queue: inout ByteBuffer, to batch: inout ByteBuffer) {
+        if var cells = queue.readSlice(length: byteCount) { batch.writeBuffer(&cells) }
+        // Give back what was read, now and then: a queue that is never empty would keep all that it ever held.
+        if queue.readerIndex >= max(Self.fullBatchByteCount, queue.readableBytes) { queue.discardReadBytes() }
     }
 
     /// How many circuits have cells waiting.

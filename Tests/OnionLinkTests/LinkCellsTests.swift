@@ -242,6 +242,22 @@ struct LinkCellsTests {
         #expect(try test.sent().map { $0.getInteger(at: 4, as: UInt8.self) } == [CellCommand.ping.rawValue])
     }
 
+    @Test("a write that fails and reads the socket out, within the cells of a read, delivers none of them twice")
+    func readWithinWrite() throws {
+        let test = try TestLink.open()
+        var rest = TestLink.cell(7, .relay, 0)
+        try test.receive(ByteBuffer(bytes: rest.readBytes(length: 100) ?? []))
+        rest.writeImmutableBuffer(TestLink.cell(7, .relay, 1))
+        test.failing.unread = TestLink.cell(7, .relay, 2)
+        test.owner.whenReceived = { link in
+            for _ in 0..<OutgoingCells.fullBatchByteCount / Cell.byteCount {
+                link.send(circuit: CircuitID(rawValue: 7), cell: TestLink.cell(7, .relay).readableBytesSpan)
+            }
+        }
+        try test.receive(ByteBuffer(bytes: rest.readableBytesView))
+        #expect(test.owner.received.map(\.number) == [0] && test.owner.closed == [.closed])
+    }
+
     @Test("a closed link takes cells and keeps none")
     func closed() throws {
         let test = try TestLink.open()
@@ -277,6 +293,7 @@ struct LinkCellsTests {
 private final class TestLink {
     let channel = EmbeddedChannel()
     let owner = EmbeddedOwner()
+    let failing = FailingWrite()
     let link: Link
 
     init(flickering: Bool = false) throws {
@@ -284,6 +301,7 @@ private final class TestLink {
             channel: self.channel, isDialler: false, peer: PeerKey(), owner: self.owner,
             limits: LinkLimits(queuedCellsPerCircuit: 1000, queuedCellsPerLink: 4000), netInfo: { _ in .anonymous })
         if flickering { try self.channel.pipeline.syncOperations.addHandler(Flicker(self.channel)) }
+        try self.channel.pipeline.syncOperations.addHandler(self.failing)
         try self.channel.pipeline.syncOperations.addHandler(self.link)
         try self.channel.connect(to: SocketAddress(unixDomainSocketPath: "/nowhere")).wait()
         self.link.handshakeCompleted()
@@ -352,7 +370,21 @@ private final class Flicker: ChannelOutboundHandler {
     }
 }
 
+/// Reads what is unread within the next write and closes, as a socket does whose write has failed.
+private final class FailingWrite: ChannelOutboundHandler {
+    typealias OutboundIn = ByteBuffer
+    var unread: ByteBuffer?
+    func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
+        guard let unread else { return context.write(data, promise: promise) }
+        self.unread = nil
+        context.fireChannelRead(NIOAny(unread))
+        context.close(promise: nil)
+    }
+}
+
 private final class EmbeddedOwner: LinkOwner {
+    /// Called once, from within the delivery of cells.
+    var whenReceived: ((Link) -> Void)?
     private(set) var openedCount = 0
     private(set) var received: [(circuit: UInt32, number: UInt32)] = []
     private(set) var roomy: [UInt32] = []
@@ -366,6 +398,9 @@ private final class EmbeddedOwner: LinkOwner {
             let number = UInt32(bigEndian: cell.bytes.unsafeLoadUnaligned(fromByteOffset: 5, as: UInt32.self))
             self.received.append((header.circuitID.rawValue, number))
         }
+        let whenReceived = self.whenReceived
+        self.whenReceived = nil
+        whenReceived?(link)
     }
     func link(_ link: Link, hasRoomFor circuit: CircuitID) { self.roomy.append(circuit.rawValue) }
     func link(_ link: Link, overflowed circuit: CircuitID) { self.overflowed.append(circuit.rawValue) }

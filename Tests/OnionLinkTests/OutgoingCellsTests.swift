@@ -9,12 +9,12 @@ import Testing
 struct OutgoingCellsTests {
     private static func circuit(_ number: UInt32) -> CircuitID { CircuitID(rawValue: number) }
 
-    /// A cell that says its circuit and number.
+    /// A cell that says its circuit and number; returns whether its queue is then too long.
     private static func append(_ circuit: UInt32, _ number: UInt32, to outgoing: inout OutgoingCells) -> Bool {
         outgoing.append(circuit: Self.circuit(circuit)) { cell in
             CellHeader(circuitID: Self.circuit(circuit), command: .relay).write(to: &cell)
             cell.storeBytes(of: number, toByteOffset: 5, as: UInt32.self)
-        }
+        } == .queued(isOverLimit: true)
     }
 
     private static func cells(in buffer: ByteBuffer?) -> [(circuit: UInt32, number: UInt32)] {
@@ -120,8 +120,9 @@ struct OutgoingCellsTests {
         #expect(outgoing.backlog(of: Self.circuit(1)) == 5 && outgoing.backlog(of: Self.circuit(2)) == 1)
         // Open again, what was read goes behind what waits.
         outgoing.isBlocked = false
-        let isOver = outgoing.append(circuit: Self.circuit(3), cell: cells.readableBytesSpan.extracting(0..<2048))
-        #expect(!isOver && outgoing.batchByteCount == 0 && outgoing.backlog(of: Self.circuit(3)) == 1)
+        let result = outgoing.append(circuit: Self.circuit(3), cell: cells.readableBytesSpan.extracting(0..<2048))
+        #expect(result == .queued(isOverLimit: false))
+        #expect(outgoing.batchByteCount == 0 && outgoing.backlog(of: Self.circuit(3)) == 1)
     }
 
     @Test("a batch has room for as much as the last one held")
@@ -188,11 +189,48 @@ struct OutgoingCellsTests {
 
     @Test("who makes cells hears that there is room, when the queue is short and when it is empty")
     func room() {
+        // Cells that wait of one circuit or two, and who has room after one batch.
+        let batch = OutgoingCells.fullBatchByteCount / Cell.byteCount
+        let roomBelow = OutgoingCells.roomBelow
+        let cases: [(counts: [Int], roomy: [UInt32])] = [
+            ([20], [1]), ([batch + roomBelow + 1], []), ([batch + roomBelow], [1]), ([20, 20], [1, 2, 1, 2]),
+        ]
+        for (counts, roomy) in cases {
+            var outgoing = OutgoingCells(limits: LinkLimits(queuedCellsPerCircuit: 1000, queuedCellsPerLink: 1000))
+            for (index, count) in counts.enumerated() {
+                for number in 0..<UInt32(count) { _ = Self.append(UInt32(index) + 1, number, to: &outgoing) }
+            }
+            var drained: [CircuitID] = []
+            _ = outgoing.fillBatch(now: .now(), drained: &drained)
+            #expect(drained.map(\.rawValue) == roomy)
+        }
+    }
+
+    @Test("says where a cell went: into the batch as its first, its last or between, or into a queue")
+    func appended() {
+        var outgoing = OutgoingCells(limits: LinkLimits(queuedCellsPerCircuit: 1, queuedCellsPerLink: 1000))
+        outgoing.isBlocked = false
+        let count = OutgoingCells.fullBatchByteCount / Cell.byteCount
+        let results = (0..<count).map { _ in outgoing.append(circuit: Self.circuit(1)) { _ in } }
+        #expect(results == [.first] + Array(repeating: .more, count: count - 2) + [.full])
+        _ = outgoing.takeBatch()
+        outgoing.isBlocked = true
+        let queued = (0..<2).map { _ in outgoing.append(circuit: Self.circuit(1)) { _ in } }
+        #expect(queued == [.queued(isOverLimit: false), .queued(isOverLimit: true)])
+    }
+
+    @Test("a circuit that waits alone moves as one, and all its cells count against it")
+    func alone() {
         var outgoing = OutgoingCells(limits: LinkLimits(queuedCellsPerCircuit: 1000, queuedCellsPerLink: 1000))
-        for number in 0..<20 { _ = Self.append(1, UInt32(number), to: &outgoing) }
-        var drained: [CircuitID] = []
-        _ = outgoing.fillBatch(now: .now(), drained: &drained)
-        #expect(drained == [Self.circuit(1), Self.circuit(1)])
+        for number in 0..<10 { _ = Self.append(1, UInt32(number), to: &outgoing) }
+        #expect(Self.drainAll(&outgoing).map(\.number) == Array(0..<10))
+        #expect(outgoing.takeTraffic()[Self.circuit(1)] == QueueTraffic(added: 20_480, removed: 20_480))
+        // Another has to send about as much first.
+        for number in 0..<12 as Range<UInt32> {
+            _ = Self.append(1, number, to: &outgoing)
+            _ = Self.append(2, number, to: &outgoing)
+        }
+        #expect(Self.drainAll(&outgoing).prefix(5).allSatisfy { $0.circuit == 2 })
     }
 
     @Test("a queue that is never empty does not keep what it has read")

@@ -66,12 +66,6 @@ public struct CongestionControl: Sendable {
     /// Whether one more counted cell may be sent.
     public var canSend: Bool { self.inFlight < self.window }
 
-    /// Whether streams have to wait for a SendMe. Reported in metrics.
-    public var isBlocked: Bool { !self.canSend }
-
-    /// How many counted cells may be sent now.
-    public var sendableCellCount: Int { max(0, self.window - self.inFlight) }
-
     /// SendMes that have to come, in order of the cells that they acknowledge.
     public var dueSendMeCount: Int { self.due.count }
 
@@ -81,15 +75,15 @@ public struct CongestionControl: Sendable {
 
     /// Count a cell that was sent, in the order of encryption.
     ///
-    /// Sending without ``canSend`` is tolerated, as an End must not wait behind a full window; streams' Data must.
+    /// The caller has asked ``canSend``: what comes without that is counted, and not refused.
     ///
     /// - Parameter tag: what the cipher returned for this cell.
-    public mutating func cellSent(tag: CellTag, now: NIODeadline) {
+    public mutating func cellSent(tag: CellTag, now: @autoclosure () -> NIODeadline) {
         self.inFlight += 1
         self.sentInIncrement += 1
         if self.sentInIncrement == Self.incrementCellCount {
             self.sentInIncrement = 0
-            self.due.append(Due(tag: tag, sentAt: now, inFlight: self.inFlight))
+            self.due.append(Due(tag: tag, sentAt: now(), inFlight: self.inFlight))
         }
     }
 

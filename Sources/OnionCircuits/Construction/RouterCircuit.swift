@@ -5,7 +5,7 @@ public import OnionCrypto
 ///
 ///              extendReceived              nextHopCreated
 ///     last ─────────────────▶ extending ─────────────────▶ relaying
-///      │                          │ nextHopFailed              │ nextHopLost
+///      │                          │ nextHopGone                │ nextHopGone
 ///      ▼                          ▼                            ▼
 ///    closed ◀──── any broken rule, or the previous hop is gone; with Truncated where the fault lies ahead
 ///

@@ -74,7 +74,10 @@ public struct CircuitScheduler<ID: Hashable & Sendable>: Sendable {
         return self.entries[index].id
     }
 
-    /// Count cells sent for the circuit, through the scheduler or past it.
+    /// Count cells sent for the circuit.
+    ///
+    /// A link counts only those that have waited: while it takes everything no order matters, and a circuit that has
+    /// sent much begins at 0 when it is blocked.
     ///
     /// - Parameter isEmpty: whether nothing more of the circuit waits.
     public mutating func sent(_ id: ID, cellCount: Int, isEmpty: Bool, now: NIODeadline) {

@@ -36,16 +36,13 @@ public struct QueueLedger<Key: Hashable & Sendable>: Sendable {
     /// How much the queue holds.
     public func byteCount(of key: Key) -> Int { self.queues[key]?.byteCount ?? 0 }
 
-    /// Note bytes that were added to a queue; returns the victim if there are now too many in all.
-    ///
-    /// The victim's owner destroys its circuit, then says ``forget(_:)``; until then it stays the victim.
-    public mutating func added(_ byteCount: Int, to key: Key, now: NIODeadline) -> Key? {
-        guard byteCount > 0 else { return self.victim }
+    /// Note bytes that were added to a queue. The caller then asks ``isOverCeiling``, once for all that it reports.
+    public mutating func added(_ byteCount: Int, to key: Key, now: NIODeadline) {
+        guard byteCount > 0 else { return }
         var queue = self.queues[key] ?? Queue(oldest: now, markedAt: now)
         queue.added += byteCount
         self.queues[key] = queue
         self.byteCount += byteCount
-        return self.victim
     }
 
     /// Note bytes that left a queue.
@@ -76,6 +73,8 @@ public struct QueueLedger<Key: Hashable & Sendable>: Sendable {
     }
 
     /// The queue with the oldest bytes if the ceiling is passed; of equally old ones the largest.
+    ///
+    /// Its owner destroys its circuit, then says ``forget(_:)``; until then it stays the victim.
     public var victim: Key? {
         guard self.isOverCeiling else { return nil }
         return self.queues.min { left, right in

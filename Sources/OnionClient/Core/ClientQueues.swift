@@ -35,7 +35,7 @@ struct ClientQueues {
         let key = ObjectIdentifier(holder.endpoint)
         let (added, removed) = holder.endpoint.takeTraffic()
         guard added + removed > 0 else { return }
-        _ = self.ledger.added(added, to: key, now: now)
+        self.ledger.added(added, to: key, now: now)
         self.ledger.removed(removed, from: key, now: now)
         self.holders[key] = self.ledger.byteCount(of: key) > 0 ? holder : nil
     }

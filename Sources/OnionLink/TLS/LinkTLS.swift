@@ -75,8 +75,7 @@ package struct LinkTLS: Sendable {
         let peer = PeerKey()
         try pipeline.addHandlers([
             NIOSSLServerHandler(
-                context: serverContext, customVerificationCallback: Self.verification(into: peer, expecting: nil),
-                configuration: Self.handlerConfiguration),
+                context: serverContext, customVerificationCallback: Self.verification(into: peer, expecting: nil)),
             NegotiationGuard(expecting: self.linkProtocol),
         ])
         return peer
@@ -93,18 +92,10 @@ package struct LinkTLS: Sendable {
         try pipeline.addHandlers([
             NIOSSLClientHandler(
                 context: self.clientContext, serverHostname: nil,
-                customVerificationCallback: Self.verification(into: peer, expecting: expected),
-                configuration: Self.handlerConfiguration),
+                customVerificationCallback: Self.verification(into: peer, expecting: expected)),
             NegotiationGuard(expecting: self.linkProtocol),
         ])
         return peer
-    }
-
-    /// An idle link gives its buffers back.
-    private static var handlerConfiguration: NIOSSLHandler.Configuration {
-        var configuration = NIOSSLHandler.Configuration()
-        configuration.maximumPreservedOutboundBufferCapacity = 64 * 1024
-        return configuration
     }
 
     private static func verification(

@@ -22,20 +22,31 @@ struct CrossLoopCells {
     /// In the order of their first cells.
     private var batches: [(target: LinkHandle, cells: ByteBuffer)] = []
     private var indices: [ObjectIdentifier: Int] = [:]
-
-    /// Room for as many cells as a link writes at once, so that a busy turn does not grow it step by step.
-    private static func makeBuffer() -> ByteBuffer { ByteBufferAllocator().buffer(capacity: 64 * 1024) }
+    /// Where the last cell is: the next one most often belongs there too.
+    private var lastIndex = 0
+    /// How large the last batch was: the next begins with room for as much, so that a busy turn does not grow it step
+    /// by step, nor a single cell take a busy turn's memory.
+    private var expectedByteCount = 0
 
     mutating func append(_ cell: RawSpan, to target: LinkHandle) {
-        if let index = self.indices[target.key] { return self.batches[index].cells.appendCell(cell) }
-        self.indices[target.key] = self.batches.count
-        self.batches.append((target, Self.makeBuffer()))
-        self.batches[self.batches.count - 1].cells.appendCell(cell)
+        if self.lastIndex >= self.batches.count || self.batches[self.lastIndex].target.key != target.key {
+            self.lastIndex = self.index(of: target)
+        }
+        self.batches[self.lastIndex].cells.appendCell(cell)
+    }
+
+    private mutating func index(of target: LinkHandle) -> Int {
+        if let index = self.indices[target.key] { return index }
+        let index = self.batches.count
+        self.indices[target.key] = index
+        self.batches.append((target, ByteBufferAllocator().buffer(capacity: self.expectedByteCount)))
+        return index
     }
 
     /// Hand over what waits. What is executed on a target's loop after this comes behind its cells.
     mutating func flush() {
         for (target, cells) in self.batches {
+            self.expectedByteCount = cells.readableBytes
             target.loop.eventLoop.execute { target.bound.value.send(batch: cells) }
         }
         self.batches.removeAll(keepingCapacity: true)

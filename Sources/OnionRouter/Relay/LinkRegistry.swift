@@ -24,7 +24,7 @@ final class LinkRegistry: Sendable {
 
     /// Return the link to `identity`, or the one that is being dialled, or what `dial` begins.
     ///
-    /// - Parameter dial: called without the lock held is not possible here, so it must only start things.
+    /// - Parameter dial: called with the lock held, so it must only start things, and ask nothing of the registry.
     func link(
         to identity: Ed25519PublicKey, on eventLoop: any EventLoop, dial: () -> EventLoopFuture<LinkHandle>
     ) -> EventLoopFuture<LinkHandle> {

@@ -52,13 +52,13 @@ struct LoopQueues {
     }
 
     private mutating func changed(_ key: Key, _ traffic: QueueTraffic, now: NIODeadline) {
-        _ = self.ledger.added(traffic.added, to: key, now: now)
+        self.ledger.added(traffic.added, to: key, now: now)
         self.ledger.removed(traffic.removed, from: key, now: now)
     }
 
     /// A victim's circuit is gone. What is left of its queue counts as new, so that it is not chosen again at once.
     mutating func relieved(_ key: Key, now: NIODeadline) {
         let left = self.ledger.forget(key)
-        _ = self.ledger.added(left, to: key, now: now)
+        self.ledger.added(left, to: key, now: now)
     }
 }

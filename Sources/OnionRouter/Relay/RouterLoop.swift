@@ -142,6 +142,26 @@ final class RouterLoop {
         for exit in self.queues.exits.values { self.bytesChanged(exit) }
     }
 
+    /// Dial an OR; the registry hears of the link once it is open.
+    func dial(_ router: ConsensusRouter, _ promise: EventLoopPromise<LinkHandle>) {
+        let identity = router.identity
+        guard let address = router.addresses.first else {
+            self.shared.registry.diallingFailed(identity)
+            return promise.fail(LinkError.closed)
+        }
+        let bound = NIOLoopBound(self, eventLoop: self.eventLoop)
+        self.shared.dial(address, router.linkKey, self.eventLoop, self).whenComplete {
+            let loop = bound.value
+            switch $0 {
+            case .success(let link):
+                loop.dialling[ObjectIdentifier(link.value)] = Dialling(identity: identity, promise: promise)
+            case .failure(let error):
+                loop.shared.registry.diallingFailed(identity)
+                promise.fail(error)
+            }
+        }
+    }
+
     // MARK: Cells from the previous hop
 
     private func forward(
@@ -222,128 +242,6 @@ final class RouterLoop {
         self.outbox.flush()
     }
 
-    // MARK: Extend
-
-    private func extend(_ circuit: RelayCircuit, _ extend: Extend) {
-        let bound = NIOLoopBound((self, circuit), eventLoop: self.eventLoop)
-        guard let router = self.view.router(extend.identity) else {
-            // Perhaps it has only just joined.
-            self.shared.refreshView(on: self.eventLoop).whenComplete { result in
-                let (loop, circuit) = bound.value
-                guard case .success(let view) = result, let router = view.router(extend.identity) else {
-                    return loop.nextHopGone(circuit, .connectFailed)
-                }
-                loop.connect(circuit, to: router, create: extend.create)
-            }
-            return
-        }
-        self.connect(circuit, to: router, create: extend.create)
-    }
-
-    private func connect(_ circuit: RelayCircuit, to router: ConsensusRouter, create: [UInt8]) {
-        guard circuit.rules.isExtending else { return }
-        let bound = NIOLoopBound((self, circuit), eventLoop: self.eventLoop)
-        let previous = NextHopCircuit.PreviousHop(
-            link: LinkHandle(circuit.link, on: self), id: circuit.id,
-            circuit: NIOLoopBound(circuit, eventLoop: self.eventLoop))
-        self.shared.link(to: router, on: self.eventLoop).hop(to: self.eventLoop).whenComplete { result in
-            let (loop, circuit) = bound.value
-            guard circuit.rules.isExtending else { return }
-            switch result {
-            case .success(let handle):
-                handle.loop.run { $0.create(over: handle, create, previous: previous) }
-            case .failure: loop.nextHopGone(circuit, .connectFailed)
-            }
-        }
-    }
-
-    /// Dial an OR; the registry hears of the link once it is open.
-    func dial(_ router: ConsensusRouter, _ promise: EventLoopPromise<LinkHandle>) {
-        let identity = router.identity
-        guard let address = router.addresses.first else {
-            self.shared.registry.diallingFailed(identity)
-            return promise.fail(LinkError.closed)
-        }
-        let bound = NIOLoopBound(self, eventLoop: self.eventLoop)
-        self.shared.dial(address, router.linkKey, self.eventLoop, self).whenComplete {
-            let loop = bound.value
-            switch $0 {
-            case .success(let link):
-                loop.dialling[ObjectIdentifier(link.value)] = Dialling(identity: identity, promise: promise)
-            case .failure(let error):
-                loop.shared.registry.diallingFailed(identity)
-                promise.fail(error)
-            }
-        }
-    }
-
-    /// Send a Create to the next OR, for a circuit whose previous hop may live on another loop.
-    private func create(over handle: LinkHandle, _ create: [UInt8], previous: NextHopCircuit.PreviousHop) {
-        let gone: @Sendable (RouterLoop) -> Void = { $0.nextHopGone(previous.circuit.value, .connectFailed) }
-        guard let table = self.tables[handle.key] else { return previous.link.loop.run(gone) }
-        guard table.hasRoom(self.view.parameters) else {
-            self.shared.metrics.reached(.circuitsPerLink)
-            return previous.link.loop.run(gone)
-        }
-        guard let id = table.ids.allocate() else {
-            if let identity = table.identity { self.shared.registry.retire(handle.key, of: identity) }
-            return previous.link.loop.run(gone)
-        }
-        let circuit = NextHopCircuit(id: id, link: table.link, previous: previous)
-        table.insert(.next(circuit), id)
-        let bound = NIOLoopBound((self, circuit), eventLoop: self.eventLoop)
-        circuit.timer = self.eventLoop.scheduleTask(in: Self.createTimeLimit) {
-            let (loop, circuit) = bound.value
-            loop.end(circuit, telling: .connectFailed, destroy: true)
-        }
-        table.link.send(circuit: id, command: .create, body: create)
-    }
-
-    private func createdReceived(_ body: RawSpan, on circuit: NextHopCircuit) {
-        // Extensions can make a Created longer than what an Extended carries.
-        guard !circuit.isCreated, let created = try? HandshakeBody.created(in: body),
-            created.count <= RelayMessageHeader.maximumDataByteCount
-        else {
-            return self.end(circuit, telling: .handshakeFailed, destroy: true)
-        }
-        circuit.isCreated = true
-        circuit.timer?.cancel()
-        circuit.timer = nil
-        let previous = circuit.previous
-        let link = LinkHandle(circuit.link, on: self)
-        let id = circuit.id
-        let next = NIOLoopBound(circuit, eventLoop: self.eventLoop)
-        previous.link.loop.run { $0.nextHopCreated(previous.circuit.value, link: link, id: id, next, created) }
-    }
-
-    private func nextHopCreated(
-        _ circuit: RelayCircuit, link: LinkHandle, id: CircuitID, _ next: NIOLoopBound<NextHopCircuit>,
-        _ created: [UInt8]
-    ) {
-        guard case .sendExtended? = try? circuit.rules.nextHopCreated(),
-            case .extending(let forward, let backward) = circuit.stage
-        else {
-            return link.loop.run { $0.end(next.value, telling: nil, destroy: true) }
-        }
-        self.originate(.extended, data: created, with: backward, on: circuit)
-        let local = link.loop.eventLoop === self.eventLoop ? link.bound.value : nil
-        circuit.set(
-            .relaying(forward: forward, next: RelayCircuit.NextHop(link: link, local: local, id: id, circuit: next)))
-        // From here on the next link's loop adds this hop's layer to what goes back.
-        link.loop.run { _ in next.value.backward = backward }
-    }
-
-    /// Send a relay message of this OR's own towards the client.
-    private func originate(_ command: RelayCommand, data: [UInt8], with cipher: HopCipher, on circuit: RelayCircuit) {
-        circuit.link.send(circuit: circuit.id) { cell in
-            CellHeader(circuitID: circuit.id, command: .relay).write(to: &cell)
-            var body = cell._mutatingExtracting(Cell.headerByteCount..<Cell.byteCount)
-            var payload = body._mutatingExtracting(Cell.tagByteCount..<Cell.bodyByteCount)
-            self.padding.pack(command, streamID: .circuit, data: data, into: &payload)
-            _ = cipher.originate(command: CellCommand.relay.rawValue, body: &body)
-        }
-    }
-
     // MARK: Cells from the next hop
 
     private func backward(
@@ -385,7 +283,7 @@ final class RouterLoop {
         self.perform(circuit.rules.failed(), on: circuit)
     }
 
-    private func contains(_ circuit: RelayCircuit) -> Bool {
+    func contains(_ circuit: RelayCircuit) -> Bool {
         guard case .previous(let found) = self.tables[ObjectIdentifier(circuit.link)]?.circuits[circuit.id] else {
             return false
         }
@@ -395,7 +293,7 @@ final class RouterLoop {
     /// There is no way ahead any more: tell the client with Truncated, then end the circuit.
     ///
     /// - Parameter backward: the cipher that had been moved to the next link's loop.
-    private func nextHopGone(_ circuit: RelayCircuit, _ reason: DestroyReason, backward moved: HopCipher? = nil) {
+    func nextHopGone(_ circuit: RelayCircuit, _ reason: DestroyReason, backward moved: HopCipher? = nil) {
         guard case .truncateThenDestroy(let reason) = circuit.rules.nextHopGone(reason) else { return }
         var cipher = moved
         if case .extending(_, let backward) = circuit.stage { cipher = backward }
@@ -410,7 +308,7 @@ final class RouterLoop {
     /// - Parameters:
     ///   - reason: what the previous hop's half hears; nil if that is where the end comes from.
     ///   - destroy: whether the next OR is to be told.
-    private func end(_ circuit: NextHopCircuit, telling reason: DestroyReason?, destroy: Bool) {
+    func end(_ circuit: NextHopCircuit, telling reason: DestroyReason?, destroy: Bool) {
         // Ids serve once: what has this one is this circuit.
         guard case .next = self.tables[ObjectIdentifier(circuit.link)]?.circuits[circuit.id] else { return }
         circuit.timer?.cancel()
@@ -431,68 +329,6 @@ final class RouterLoop {
     private func remove(_ id: CircuitID, from link: Link) {
         guard case .previous = self.tables[ObjectIdentifier(link)]?.remove(id) else { return }
         self.shared.admission.circuitEnded(link.remoteAddress)
-    }
-
-    // MARK: Create
-
-    private func createReceived(_ id: CircuitID, _ body: RawSpan, on table: LinkTable) {
-        let link = table.link
-        // The peer dialled exactly if we did not; and each id serves once.
-        guard id.isAllocatedByDialler != link.isDialler, table.usedIDs.insert(id) else {
-            self.shared.metrics.violations.increment()
-            switch table.circuits[id] {
-            case .previous(let circuit): return self.fail(circuit, reason: .protocolViolation)
-            case .next(let circuit): return self.end(circuit, telling: .protocolViolation, destroy: true)
-            case nil: return self.refuse(id, .protocolViolation, on: table)
-            }
-        }
-        guard let create = try? HandshakeBody.create(in: body) else {
-            return self.refuse(id, .handshakeFailed, on: table)
-        }
-        guard self.shared.isAccepting, table.peer.mayCreate else { return self.refuse(id, .resourceLimit, on: table) }
-        if let limit = self.limitReached(byCreateOn: table) {
-            self.shared.metrics.reached(limit)
-            return self.refuse(id, .resourceLimit, on: table)
-        }
-        let circuit = RelayCircuit(id: id, link: link, previousHop: table.peer)
-        table.insert(.previous(circuit), id)
-        let reference = self.reference
-        let bound = NIOLoopBound(circuit, eventLoop: self.eventLoop)
-        self.shared.handshakes.answer(create, from: ObjectIdentifier(link)) { answer in
-            // Always by the queue: the answer may come before this returns.
-            reference.eventLoop.execute { reference.run { $0.handshakeAnswered(answer, bound.value) } }
-        }
-    }
-
-    /// Which limit keeps the peer from one more circuit; if none does, the circuit is counted in.
-    private func limitReached(byCreateOn table: LinkTable) -> RouterLimit? {
-        guard table.hasRoom(self.view.parameters) else { return .circuitsPerLink }
-        let address = table.link.remoteAddress
-        if table.peer.isClient, let address, !self.shared.admission.takesCreate(from: address) {
-            return .createsPerAddress
-        }
-        return self.shared.admission.limitReached(byCircuitFrom: address, isListed: table.peer.isListed)
-    }
-
-    /// Answer a Create that comes to nothing.
-    ///
-    /// Each has an id of its own, so that no circuit's limit holds: a client that does not read the answers loses its
-    /// link, once more of them wait than its circuits could account for.
-    private func refuse(_ id: CircuitID, _ reason: DestroyReason, on table: LinkTable) {
-        let limit = 2 * self.view.parameters[.circuitsPerClientLink]
-        if table.identity == nil, table.link.waitingCircuitCount > limit {
-            self.shared.metrics.reached(.linkQueue)
-            return table.link.close(.frozen)
-        }
-        table.link.send(circuit: id, command: .destroy, body: [reason.rawValue])
-    }
-
-    private func handshakeAnswered(_ answer: HandshakeService.Answer?, _ circuit: RelayCircuit) {
-        guard self.contains(circuit) else { return }
-        guard let answer else { return self.fail(circuit, reason: .handshakeFailed) }
-        circuit.established(answer.keys)
-        circuit.link.send(circuit: circuit.id, command: .created, body: answer.created)
-        self.shared.metrics.circuits.increment()
     }
 }
 
@@ -534,8 +370,13 @@ extension RouterLoop: LinkOwner {
             case (.relayEarly, .previous(let circuit)): try self.forward(.relayEarly, &cell, on: circuit)
             case (.relay, .next(let circuit)): try self.backward(.relay, &cell, on: circuit)
             case (.relayEarly, .next(let circuit)): try self.backward(.relayEarly, &cell, on: circuit)
-            case (.destroy, .previous(let circuit)): self.perform(circuit.rules.previousHopGone(), on: circuit)
-            case (.destroy, .next(let circuit)): self.end(circuit, telling: .destroyedByNextHop, destroy: false)
+            // Whoever destroys a circuit has no use for what still waits for it.
+            case (.destroy, .previous(let circuit)):
+                table.link.dropQueue(of: header.circuitID)
+                self.perform(circuit.rules.previousHopGone(), on: circuit)
+            case (.destroy, .next(let circuit)):
+                table.link.dropQueue(of: header.circuitID)
+                self.end(circuit, telling: .destroyedByNextHop, destroy: false)
             case (.created, .next(let circuit)):
                 self.createdReceived(cell.bytes.extracting(Cell.headerByteCount..<Cell.byteCount), on: circuit)
             case (.padding, _): break

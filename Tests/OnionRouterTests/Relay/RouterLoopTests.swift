@@ -231,6 +231,51 @@ struct RouterLoopTests {
         }
     }
 
+    @Test("what waits for a peer that destroys the circuit is not sent any more, on either side of the OR")
+    func destroyedWithQueue() throws {
+        try TestRouter.run(listed: [Self.heron]) { router in
+            let (circuit, next) = try router.extended(to: Self.heron)
+            let id = try #require(router.loop.tables[ObjectIdentifier(next.link)]?.circuits.keys.first).rawValue
+            circuit.peer.setReading(false)
+            for _ in 0..<5 { next.say(TestCell(circuit: id, command: .relay)) }
+            #expect(circuit.peer.link.queuedByteCount == 5 * Cell.byteCount)
+            circuit.peer.say(.destroy(circuit.id))
+            #expect(circuit.peer.link.queuedByteCount == 0)
+            circuit.peer.setReading(true)
+            #expect(circuit.hear().isEmpty && next.hear() == [.destroy(id)])
+        }
+        try TestRouter.run(listed: [Self.heron]) { router in
+            let (circuit, next) = try router.extended(to: Self.heron)
+            let id = try #require(router.loop.tables[ObjectIdentifier(next.link)]?.circuits.keys.first).rawValue
+            next.setReading(false)
+            for _ in 0..<5 { circuit.peer.say(circuit.strangeCell([.drop])) }
+            #expect(next.link.queuedByteCount == 5 * Cell.byteCount)
+            next.say(.destroy(id))
+            next.setReading(true)
+            #expect(next.hear().isEmpty && circuit.hear().last == .destroy(.destroyedByNextHop))
+        }
+    }
+
+    @Test("cells for links of other loops come to each in order, over several turns")
+    func crossing() throws {
+        try TestRouter.run { router in
+            let peers = [try router.accept(), try router.accept()]
+            let targets = peers.map { LinkHandle($0.link, on: router.loop) }
+            var cells = CrossLoopCells()
+            for _ in 0..<2 {
+                for number in [0, 0, 1, 0, 1, 1] {
+                    var cell = ByteBuffer()
+                    cell.writeBytes(TestCell(circuit: UInt32(7 + number), command: .relay).bytes)
+                    cells.append(cell.readableBytesSpan, to: targets[number])
+                }
+                cells.flush()
+                for (number, peer) in peers.enumerated() {
+                    #expect(peer.hear().map(\.circuit) == Array(repeating: UInt32(7 + number), count: 3))
+                }
+            }
+        }
+    }
+
     // MARK: Create
 
     @Test("an id is the dialler's to give, and serves once")

@@ -106,7 +106,6 @@ enum FuzzCongestion {
                     == self.sentCount / CongestionControl.incrementCellCount
                     - self.acknowledgedCount / CongestionControl.incrementCellCount, "SendMes are due that are not")
             precondition(self.congestion.canSend == (inFlight < window), "the window does not decide")
-            precondition(self.congestion.sendableCellCount == max(0, window - inFlight), "the window has other room")
             precondition(
                 self.congestion.queuedCellCount >= 0 && self.congestion.bandwidthDelayProduct >= 0,
                 "the path holds less than nothing")

@@ -53,8 +53,11 @@ struct WatchedRegistry {
     init(isOpen: Bool) {
         self.lastHeard = self.now
         self.admitted = isOpen ? nil : [0, 1, 2]
+        var limits = RegistryLimits()
+        // The descriptors are of one time.
+        limits.clockToleranceSeconds = .max
         self.registry = Registry(
-            limits: RegistryLimits(), admission: .open, stored: [], lastRevision: 0, now: self.now)
+            limits: limits, admission: .open, stored: [], lastRevision: 0, now: self.now)
         self.admit()
     }
 

@@ -76,9 +76,8 @@ struct WatchedLedger: WatchedMachine {
         let key = value & 7
         switch event & 3 {
         case 0:
-            let victim = self.ledger.added(value, to: key, now: self.now)
+            self.ledger.added(value, to: key, now: self.now)
             if value > 0 { self.queues[key, default: []].append((value, self.now)) }
-            precondition((victim != nil) == self.ledger.isOverCeiling, "the ceiling is another")
         case 1:
             let held = self.queues[key]?.reduce(0) { $0 + $1.byteCount } ?? 0
             let count = min(held, value)
