@@ -79,7 +79,15 @@ public final class OnionClient: Service {
     /// Open a stream; tried again on another circuit until Connected, at most three times.
     ///
     /// - Returns: a future on ``eventLoop`` that fails with a ``StreamFailure``.
-    public func open(_ request: StreamRequest) -> EventLoopFuture<OpenedStream> {
+    public func open(_ request: StreamRequest) -> EventLoopFuture<OpenedStream> { self.open(request, until: nil) }
+
+    /// Open a stream for as long as somebody waits for it.
+    ///
+    /// - Parameter gone: on any loop; when it completes, in success or failure, the request is taken back: it waits for no
+    ///   circuit any more, and has none begun for it. Without effect once the stream is open.
+    /// - Returns: a future on ``eventLoop`` that fails with a ``StreamFailure``, that of a request taken back with
+    ///   `ended(.finished)`.
+    public func open(_ request: StreamRequest, until gone: EventLoopFuture<Void>?) -> EventLoopFuture<OpenedStream> {
         guard request.port != 0, Begin.isValidHost(request.host) else {
             return self.eventLoop.makeFailedFuture(StreamFailure.invalidRequest)
         }
@@ -93,7 +101,8 @@ public final class OnionClient: Service {
                 PendingRequest(
                     .stream(.host(request.host, port: request.port), earlyData: request.earlyData, promise),
                     wish: .port(request.port, exit: exit), isolation: request.isolation,
-                    deadline: deadline, limits: limits, owner: core))
+                    deadline: deadline, limits: limits, owner: core),
+                until: gone)
         }
         return promise.futureResult
     }
@@ -103,6 +112,13 @@ public final class OnionClient: Service {
     /// - Returns: a future on ``eventLoop`` that fails with a ``StreamFailure``. "No such name" is an answer, not a failure.
     public func resolve(
         _ query: Resolve, isolation: IsolationKey, exit: ExitWish = .any
+    ) -> EventLoopFuture<Resolved> {
+        self.resolve(query, isolation: isolation, exit: exit, until: nil)
+    }
+
+    /// Look a name or an address up for as long as somebody waits for it; see ``open(_:until:)``.
+    public func resolve(
+        _ query: Resolve, isolation: IsolationKey, exit: ExitWish, until gone: EventLoopFuture<Void>?
     ) -> EventLoopFuture<Resolved> {
         if case .addresses(let name) = query, !Begin.isValidHost(name) {
             return self.eventLoop.makeFailedFuture(StreamFailure.invalidRequest)
@@ -116,7 +132,8 @@ public final class OnionClient: Service {
             core.addNew(
                 PendingRequest(
                     .lookUp(query, promise), wish: wish, isolation: isolation, deadline: deadline,
-                    limits: limits, owner: core))
+                    limits: limits, owner: core),
+                until: gone)
         }
         return promise.futureResult
     }

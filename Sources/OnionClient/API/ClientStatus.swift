@@ -5,6 +5,8 @@ public struct ClientStatus: Codable, Equatable, Sendable {
     public var progress: ClientProgress
     /// The routers that streams can leave by, whatever their port.
     public var exits: [Hop]
+    /// All routers of the consensus, with what software each says that it runs.
+    public var routers: [Hop]
     /// The consensus in use; nil before there is one.
     public var consensus: Consensus?
     /// The guard that circuits begin at; nil before one has been chosen.
@@ -22,13 +24,14 @@ public struct ClientStatus: Codable, Equatable, Sendable {
     public var buildLimitSeconds: Double?
 
     public init(
-        progress: ClientProgress, exits: [Hop] = [], consensus: Consensus? = nil, guard: Hop? = nil,
-        circuits: [Circuit] = [],
+        progress: ClientProgress, exits: [Hop] = [], routers: [Hop] = [], consensus: Consensus? = nil,
+        guard: Hop? = nil, circuits: [Circuit] = [],
         builtCircuitCount: UInt64 = 0, failedCircuitCount: UInt64 = 0, openStreamCount: Int = 0,
         usualBuildSeconds: Double? = nil, buildLimitSeconds: Double? = nil
     ) {
         self.progress = progress
         self.exits = exits
+        self.routers = routers
         self.consensus = consensus
         self.guard = `guard`
         self.circuits = circuits
@@ -62,6 +65,8 @@ public struct ClientStatus: Codable, Equatable, Sendable {
         public var address: String
         /// Two letters, or empty.
         public var country: String
+        /// What it says that it runs, as `thor 0.1.0`. Only in ``ClientStatus/routers``.
+        public var software: String?
         /// How long the circuit took from the hop before (for the first: from its beginning, so the link to the guard
         /// included, if there was none) until this one had answered. Only for hops of circuits.
         public var buildSeconds: Double?

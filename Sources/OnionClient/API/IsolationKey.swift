@@ -29,4 +29,12 @@ public struct IsolationKey: Hashable, Sendable {
         self.password = password
         self.destination = destination
     }
+
+    /// What keys that differ only in their destination have in common; nil where destinations are not kept apart.
+    var program: IsolationKey? {
+        guard self.destination != nil else { return nil }
+        var program = self
+        program.destination = nil
+        return program
+    }
 }

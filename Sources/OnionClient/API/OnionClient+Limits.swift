@@ -16,6 +16,9 @@ extension OnionClient {
         public var waitingRequestCount = 16_384
         /// Different circuits that they may wait for: of other isolation keys, or with other last hops.
         public var waitingDemandCount = 1024
+        /// The part of both, in percent, that one program may have where its destinations are kept apart: a web page can name
+        /// any number of these.
+        public var destinationSharePercent = 75
         /// Bytes that the streams of all circuits may hold: for cells, and for programs that do not take them. Past it the
         /// circuit with the oldest goes. The network can only lower it.
         public var queuedByteCount = 256 << 20

@@ -62,6 +62,8 @@ struct CircuitPool: Sendable {
         var lastUsedAt: NIODeadline
         var streamCount = 0
         var carriedCount = 0
+
+        var isIdle: Bool { self.phase == .open && self.streamCount == 0 }
     }
 
     private struct Demand: Hashable, Sendable {
@@ -80,6 +82,26 @@ struct CircuitPool: Sendable {
         case hopeless
     }
 
+    /// Circuits that have a limit in common.
+    private enum Share: Hashable, Sendable {
+        case directory, others
+        /// The others' part that one program has, which has its destinations kept apart.
+        case destinations(of: IsolationKey)
+    }
+
+    private struct Count: Sendable {
+        var all = 0
+        var building = 0
+        /// Complete and without streams: these make way.
+        var idle = 0
+
+        mutating func add(_ entry: Entry, _ change: Int) {
+            self.all += change
+            if entry.phase == .building { self.building += change }
+            if entry.isIdle { self.idle += change }
+        }
+    }
+
     private struct Request: Sendable {
         let key: RequestKey
         let demand: Demand
@@ -92,6 +114,8 @@ struct CircuitPool: Sendable {
     private var keysByIsolation: [IsolationKey?: [CircuitKey]] = [:]
     /// In order of arrival.
     private var requests: [Request] = []
+    /// Those of them that nobody waits for any more; they leave in the next turn, all at once.
+    private var withdrawn: Set<RequestKey> = []
     private var nextKey: UInt64 = 0
     private var recentWishes: [CircuitWish: NIODeadline] = [:]
     /// Wishes that this consensus cannot meet; nothing is built ahead for them.
@@ -99,8 +123,8 @@ struct CircuitPool: Sendable {
     private var consecutiveFailureCount = 0
     private var notBefore: NIODeadline?
     private var mayBuild = false
-    /// Circuits under construction, in a turn.
-    private var buildingCount = 0
+    /// How many circuits there are, in a turn: each of a thousand demands may ask.
+    private var counts: [Share: Count] = [:]
 
     /// Failed builds in a row that are answered at once by another; from then on a pause doubles from 100 ms.
     static let failuresWithoutPause = 3
@@ -110,7 +134,7 @@ struct CircuitPool: Sendable {
 
     // MARK: Facts
 
-    var waitingRequestCount: Int { self.requests.count }
+    var waitingRequestCount: Int { self.requests.count - self.withdrawn.count }
     var circuitKeys: [CircuitKey] { self.entries.keys.sorted() }
     func phase(of key: CircuitKey) -> Phase? { self.entries[key]?.phase }
     func streamCount(of key: CircuitKey) -> Int { self.entries[key]?.streamCount ?? 0 }
@@ -130,7 +154,9 @@ struct CircuitPool: Sendable {
         _ wish: CircuitWish, isolation: IsolationKey, excluded: Set<Ed25519PublicKey> = [], deadline: NIODeadline,
         now: NIODeadline
     ) -> RequestKey? {
-        guard self.requests.count < self.rules.limits.waitingRequestCount else { return nil }
+        guard self.waitingRequestCount < self.rules.limits.waitingRequestCount || wish.isForDirectory else {
+            return nil
+        }
         let key = RequestKey(rawValue: self.makeKey())
         // The directory is asked seldom, and a pinned exit is one person's wish of the moment.
         if wish.lastHop != .directory, wish.exit == nil { self.remember(wish, now) }
@@ -139,6 +165,9 @@ struct CircuitPool: Sendable {
                 key: key, demand: Demand(wish: wish, isolation: isolation, excluded: excluded), deadline: deadline))
         return key
     }
+
+    /// Nobody waits for the request any more.
+    mutating func requestWithdrawn(_ key: RequestKey) { self.withdrawn.insert(key) }
 
     /// Note a wish that circuits are built ahead for. A program that tries many ports, which a web page can be, moves the others
     /// out of memory and does nothing else.
@@ -226,7 +255,8 @@ struct CircuitPool: Sendable {
         var actions: [Action] = []
         self.mayBuild = mayBuild
         self.letGo(now, &actions)
-        self.buildingCount = self.entries.values.count { $0.phase == .building }
+        self.counts = [:]
+        for entry in self.entries.values { self.count(entry, 1) }
         self.serve(now, isHopeless: isHopeless, &actions)
         if mayBuild { self.buildAhead(now, &actions) }
         return actions
@@ -252,21 +282,31 @@ struct CircuitPool: Sendable {
     private mutating func serve(_ now: NIODeadline, isHopeless: Bool, _ actions: inout [Action]) {
         self.keysByIsolation = Dictionary(grouping: self.entries, by: \.value.isolation).mapValues { $0.map(\.key) }
         var stuck: Set<Demand> = []
+        var stuckDestinations: [IsolationKey: Int] = [:]
         var waiting: [Request] = []
         for request in self.requests {
-            if request.deadline <= now {
+            let program = request.demand.isolation.program
+            if self.withdrawn.contains(request.key) {
+                continue
+            } else if request.deadline <= now {
                 actions.append(.giveUp(request.key))
             } else if stuck.contains(request.demand) {
                 waiting.append(request)
             } else if let key = self.openCircuit(for: request.demand) {
                 self.use(key, by: request.demand.isolation, now)
                 actions.append(.attach(request.key, to: key))
-            } else if stuck.count >= self.rules.limits.waitingDemandCount, !request.demand.wish.isForDirectory {
-                actions.append(.refuse(request.key))
+            } else if !request.demand.wish.isForDirectory,
+                stuck.count >= self.rules.limits.waitingDemandCount
+                    || program.map({ stuckDestinations[$0, default: 0] }) ?? 0
+                        >= self.share(of: self.rules.limits.waitingDemandCount)
+            {
+                // While nothing can be built that is the cause, and not the limit.
+                actions.append(self.mayBuild ? .refuse(request.key) : .giveUp(request.key))
             } else {
                 switch self.see(to: request.demand, now, isHopeless: isHopeless, &actions) {
                 case .circuit:
                     stuck.insert(request.demand)
+                    if let program { stuckDestinations[program, default: 0] += 1 }
                     waiting.append(request)
                 case .noRoom: actions.append(.refuse(request.key))
                 case .hopeless: actions.append(.giveUp(request.key))
@@ -274,35 +314,45 @@ struct CircuitPool: Sendable {
             }
         }
         self.requests = waiting
-    }
-
-    /// The circuits that may serve an isolation key: its own and the clean ones.
-    private func keys(for isolation: IsolationKey) -> [CircuitKey] {
-        (self.keysByIsolation[isolation] ?? []) + (self.keysByIsolation[nil] ?? [])
+        self.withdrawn = []
     }
 
     private mutating func give(_ key: CircuitKey, to isolation: IsolationKey) {
         guard self.entries[key]?.isolation == nil else { return }
-        self.entries[key]?.isolation = isolation
+        self.change(key) { $0.isolation = isolation }
         self.keysByIsolation[isolation, default: []].append(key)
     }
 
     /// The circuit for a demand: one that has its isolation already rather than a clean one.
     private func openCircuit(for demand: Demand) -> CircuitKey? {
-        var clean: CircuitKey?
+        // The youngest of one's own, the oldest of the clean: so it is always the same one, and each gets its turn.
         var own: CircuitKey?
-        for key in self.keys(for: demand.isolation) {
-            guard let entry = self.entries[key], entry.phase == .open, self.suits(entry, demand),
-                entry.streamCount < self.rules.streamsPerCircuit
-            else { continue }
-            // The youngest of one's own, the oldest of the clean: so it is always the same one, and each gets its turn.
-            if entry.isolation != nil {
-                own = max(own ?? key, key)
-            } else {
-                clean = min(clean ?? key, key)
-            }
-        }
-        return own ?? clean
+        for key in self.ownKeys(for: demand) where self.isOpen(key, for: demand) { own = max(own ?? key, key) }
+        if let own { return own }
+        var clean: CircuitKey?
+        for key in self.cleanKeys(for: demand) where self.isOpen(key, for: demand) { clean = min(clean ?? key, key) }
+        return clean
+    }
+
+    private func ownKeys(for demand: Demand) -> [CircuitKey] { self.keysByIsolation[demand.isolation] ?? [] }
+
+    /// The circuits that are nobody's, and may become the demand's; some have been given away in this turn.
+    private func cleanKeys(for demand: Demand) -> [CircuitKey] {
+        self.isShareFull(of: demand) ? [] : self.keysByIsolation[nil] ?? []
+    }
+
+    private func isOpen(_ key: CircuitKey, for demand: Demand) -> Bool {
+        guard let entry = self.entries[key], entry.phase == .open else { return false }
+        return entry.streamCount < self.rules.streamsPerCircuit && self.suits(entry, demand)
+    }
+
+    private func isBuilding(_ key: CircuitKey, for demand: Demand) -> Bool {
+        guard let entry = self.entries[key], entry.phase == .building else { return false }
+        return self.suits(entry, demand)
+    }
+
+    private func isSlow(_ key: CircuitKey, _ now: NIODeadline) -> Bool {
+        self.entries[key].map { now - $0.since >= self.rules.slowBuildAfter } ?? false
     }
 
     private func suits(_ entry: Entry, _ demand: Demand) -> Bool {
@@ -312,12 +362,12 @@ struct CircuitPool: Sendable {
 
     private mutating func use(_ key: CircuitKey, by isolation: IsolationKey, _ now: NIODeadline) {
         self.give(key, to: isolation)
-        guard var entry = self.entries[key] else { return }
-        entry.firstUsedAt = entry.firstUsedAt ?? now
-        entry.lastUsedAt = now
-        entry.streamCount += 1
-        entry.carriedCount += 1
-        self.entries[key] = entry
+        self.change(key) { entry in
+            entry.firstUsedAt = entry.firstUsedAt ?? now
+            entry.lastUsedAt = now
+            entry.streamCount += 1
+            entry.carriedCount += 1
+        }
     }
 
     /// See to it that a circuit for the demand is under construction: one that is being built for it, one that was
@@ -325,16 +375,14 @@ struct CircuitPool: Sendable {
     private mutating func see(
         to demand: Demand, _ now: NIODeadline, isHopeless: Bool, _ actions: inout [Action]
     ) -> Prospect {
-        var ahead: CircuitKey?
         var hasSlow = false
-        for key in self.keys(for: demand.isolation) {
-            guard let entry = self.entries[key], entry.phase == .building, self.suits(entry, demand) else { continue }
-            guard now - entry.since < self.rules.slowBuildAfter else {
-                hasSlow = true
-                continue
-            }
-            if entry.isolation != nil { return .circuit }
-            ahead = min(ahead ?? key, key)
+        for key in self.ownKeys(for: demand) where self.isBuilding(key, for: demand) {
+            guard self.isSlow(key, now) else { return .circuit }
+            hasSlow = true
+        }
+        var ahead: CircuitKey?
+        for key in self.cleanKeys(for: demand) where self.isBuilding(key, for: demand) {
+            if self.isSlow(key, now) { hasSlow = true } else { ahead = min(ahead ?? key, key) }
         }
         if let ahead {
             self.give(ahead, to: demand.isolation)
@@ -342,7 +390,7 @@ struct CircuitPool: Sendable {
         }
         if !hasSlow {
             if isHopeless { return .hopeless }
-            if self.isCrowded(for: demand.wish) { return .noRoom }
+            if self.isCrowded(for: demand) { return .noRoom }
         }
         self.build(demand.wish, for: demand.isolation, excluding: demand.excluded, now, &actions)
         return .circuit
@@ -370,41 +418,95 @@ struct CircuitPool: Sendable {
         guard self.mayBuild, self.notBefore.map({ $0 <= now }) ?? true,
             self.buildingCount < self.rules.limits.concurrentBuildCount || wish.isForDirectory
         else { return }
-        if self.kin(of: wish).count >= self.limit(for: wish) {
+        let (share, part) = self.shares(of: wish, isolation)
+        // The part first: whoever has all of his makes way for himself.
+        if let part, self.isFull(part) { guard self.makeWay(in: part, &actions) else { return } }
+        if self.isFull(share) {
             // Nothing makes way for a circuit that nobody waits for.
-            guard isolation != nil, let idle = self.longestIdle(like: wish) else { return }
-            self.entries[idle] = nil
-            actions.append(.close(idle))
+            guard isolation != nil, self.makeWay(in: share, &actions) else { return }
         }
         let key = CircuitKey(rawValue: self.makeKey())
-        self.entries[key] = Entry(
+        let entry = Entry(
             phase: .building, wish: wish, excluded: excluding, isolation: isolation, since: now, lastUsedAt: now)
+        self.entries[key] = entry
+        self.count(entry, 1)
         self.keysByIsolation[isolation, default: []].append(key)
-        self.buildingCount += 1
         actions.append(.build(key, wish, excluding: excluding))
+    }
+
+    // MARK: Room
+
+    /// Change a circuit in a turn, and what is counted with it.
+    private mutating func change(_ key: CircuitKey, _ body: (inout Entry) -> Void) {
+        guard var entry = self.entries[key] else { return }
+        self.count(entry, -1)
+        body(&entry)
+        self.count(entry, 1)
+        self.entries[key] = entry
+    }
+
+    private mutating func count(_ entry: Entry, _ change: Int) {
+        let (share, part) = self.shares(of: entry.wish, entry.isolation)
+        self.counts[share, default: Count()].add(entry, change)
+        if let part { self.counts[part, default: Count()].add(entry, change) }
     }
 
     // Circuits to the directory have room of their own: programs that hold all the others must not keep the client from
     // the list of routers that it lives by.
-    private func limit(for wish: CircuitWish) -> Int {
-        wish.isForDirectory ? self.rules.limits.directoryCircuitCount : self.rules.limits.circuitCount
+    private func shares(of wish: CircuitWish, _ isolation: IsolationKey?) -> (Share, part: Share?) {
+        wish.isForDirectory ? (.directory, nil) : (.others, isolation?.program.map { .destinations(of: $0) })
     }
 
-    private func kin(of wish: CircuitWish) -> [CircuitKey: Entry] {
-        self.entries.filter { $0.value.wish.isForDirectory == wish.isForDirectory }
+    private func limit(of share: Share) -> Int {
+        switch share {
+        case .directory: self.rules.limits.directoryCircuitCount
+        case .others: self.rules.limits.circuitCount
+        case .destinations: self.share(of: self.rules.limits.circuitCount)
+        }
+    }
+
+    /// What one program may have of so many where its destinations are kept apart.
+    private func share(of count: Int) -> Int { max(1, count * self.rules.limits.destinationSharePercent / 100) }
+
+    private var buildingCount: Int {
+        (self.counts[.others]?.building ?? 0) + (self.counts[.directory]?.building ?? 0)
+    }
+
+    private func isFull(_ share: Share) -> Bool { (self.counts[share]?.all ?? 0) >= self.limit(of: share) }
+
+    /// Whether the demand's program has all the circuits that it may have for its destinations.
+    private func isShareFull(of demand: Demand) -> Bool {
+        self.shares(of: demand.wish, demand.isolation).part.map(self.isFull) ?? false
     }
 
     /// Whether there is no room for another circuit, and none that will make way: each carries streams, and what is under
     /// construction may yet fail, or be idle.
-    private func isCrowded(for wish: CircuitWish) -> Bool {
-        // In this order: it is asked often, and most often one without streams is found soon.
-        self.entries.values.allSatisfy { $0.streamCount > 0 || $0.wish.isForDirectory != wish.isForDirectory }
-            && self.kin(of: wish).count >= self.limit(for: wish)
+    private func isCrowded(for demand: Demand) -> Bool {
+        let isCrowded = { (share: Share) in
+            let count = self.counts[share] ?? Count()
+            return count.idle + count.building == 0 && count.all >= self.limit(of: share)
+        }
+        let (share, part) = self.shares(of: demand.wish, demand.isolation)
+        return isCrowded(share) || part.map(isCrowded) ?? false
     }
 
-    private func longestIdle(like wish: CircuitWish) -> CircuitKey? {
-        self.kin(of: wish).filter { $0.value.phase == .open && $0.value.streamCount == 0 }
-            .min { $0.value.lastUsedAt < $1.value.lastUsedAt }?.key
+    /// Close the circuit that has been idle longest.
+    ///
+    /// - Returns: whether there was one.
+    private mutating func makeWay(in share: Share, _ actions: inout [Action]) -> Bool {
+        guard (self.counts[share]?.idle ?? 0) > 0 else { return false }
+        var longest: (key: CircuitKey, entry: Entry)?
+        for (key, entry) in self.entries where entry.isIdle {
+            let (whole, part) = self.shares(of: entry.wish, entry.isolation)
+            guard whole == share || part == share else { continue }
+            if let longest, longest.entry.lastUsedAt <= entry.lastUsedAt { continue }
+            longest = (key, entry)
+        }
+        guard let (key, entry) = longest else { return false }
+        self.entries[key] = nil
+        self.count(entry, -1)
+        actions.append(.close(key))
+        return true
     }
 
     private mutating func makeKey() -> UInt64 {

@@ -109,6 +109,8 @@ final class ClientCircuit {
     var routersThatMayHang: [Ed25519PublicKey] {
         self.build.awaitedHop.map { hop in self.path[max(0, hop - 1)...hop].map(\.identity) } ?? []
     }
+    /// Whether the guard has been sent Create and has not answered.
+    var awaitsGuard: Bool { self.exchanges.count == 1 && self.exchanges[0].answeredAt == nil }
     var isReady: Bool { self.build.isReady }
     var isOver: Bool { self.build.isFailed }
     var streamCount: Int { self.endpoint?.streamCount ?? 0 }

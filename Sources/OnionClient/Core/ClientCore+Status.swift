@@ -10,6 +10,11 @@ extension ClientCore {
         return ClientStatus(
             progress: self.progress,
             exits: (self.consensus?.routers ?? []).filter { $0.flags.contains(.exit) }.map(ClientStatus.Hop.init),
+            routers: (self.consensus?.routers ?? []).map {
+                var router = ClientStatus.Hop($0)
+                router.software = $0.descriptor.descriptor.software
+                return router
+            },
             consensus: self.consensus.map {
                 ClientStatus.Consensus(
                     revision: $0.revision, routerCount: $0.routers.count, validUntil: $0.validUntil)

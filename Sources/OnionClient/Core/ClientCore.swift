@@ -53,6 +53,7 @@ final class ClientCore {
     private let metrics = ClientMetrics()
     private(set) var builtCount: UInt64 = 0
     private(set) var failedCount: UInt64 = 0
+    /// When a circuit was last open and the list had not expired.
     private(set) var lastReadyAt: NIODeadline
 
     // Requests.
@@ -67,7 +68,8 @@ final class ClientCore {
     private(set) var isShutDown = false
 
     static let tickInterval = TimeAmount.milliseconds(250)
-    /// Builds in a row that a guard leaves unanswered before it counts as unreachable.
+    /// Builds in a row that a guard leaves unanswered or refuses, or links that it drops during such, before it counts as
+    /// unreachable.
     static let guardStrikeLimit = 3
     /// Circuits that a guard is to have room for beside the pool's: those that are traced.
     static let tracedCircuitRoom = 8
@@ -260,12 +262,16 @@ final class ClientCore {
             self.metrics.waitingRequests.increment()
             return request.fail(.ended(.resourceLimit))
         }
+        request.waitingKey = key
         self.waiting[key] = request
         self.setNeedsTurn()
     }
 
     private func attach(_ key: CircuitPool.RequestKey, to circuitKey: CircuitPool.CircuitKey) {
-        guard let request = self.waiting.removeValue(forKey: key) else { return }
+        guard let request = self.waiting.removeValue(forKey: key) else {
+            // It was taken back in this very turn.
+            return self.pool.streamClosed(on: circuitKey, now: self.eventLoop.now)
+        }
         guard let circuit = self.circuits[circuitKey], let exit = circuit.path.last,
             request.begin(
                 on: circuit, exit: exit.identity, timeLimit: self.limits.attemptTimeLimit, eventLoop: self.eventLoop)
@@ -278,9 +284,31 @@ final class ClientCore {
     }
 
     /// Take up a request that is new.
-    func addNew(_ request: PendingRequest) {
+    ///
+    /// - Parameter gone: completes when nobody waits for it any more.
+    func addNew(_ request: PendingRequest, until gone: EventLoopFuture<Void>? = nil) {
         if let place = request.place { request.avoided = self.refusals.exits(for: place, now: self.eventLoop.now) }
         self.add(request)
+        gone?.hop(to: self.eventLoop).assumeIsolated().whenComplete { [weak self, weak request] _ in
+            if let self, let request { self.withdraw(request) }
+        }
+    }
+
+    /// Take back a request, if it is not answered yet: its program has gone.
+    ///
+    /// Circuits under construction for it are completed: programs that go often come again in a moment.
+    func withdraw(_ request: PendingRequest) {
+        if let key = request.waitingKey, self.waiting[key] === request {
+            self.waiting[key] = nil
+            self.pool.requestWithdrawn(key)
+        } else if let attempt = request.attempt {
+            self.trying[attempt.circuit]?[ObjectIdentifier(request)] = nil
+            if self.trying[attempt.circuit]?.isEmpty ?? false { self.trying[attempt.circuit] = nil }
+            request.abandonAttempt()
+        } else {
+            return
+        }
+        request.fail(.ended(.finished))
     }
 
     /// Let nothing of now be seen in what comes: no circuit of now carries a new stream, and refusals are forgotten.
@@ -308,8 +336,7 @@ final class ClientCore {
     private func giveUp(_ key: CircuitPool.RequestKey) {
         guard let request = self.waiting.removeValue(forKey: key) else { return }
         var failure = StreamFailure.noCircuit
-        if self.consensus == nil { failure = .notReady(self.board.current.text) }
-        if self.isExpired { failure = .notReady(Self.expired) }
+        if let cause = self.consensus == nil ? self.board.current.text : self.obstacle { failure = .notReady(cause) }
         request.fail(request.retry.lastFailure ?? failure)
     }
 
@@ -349,6 +376,7 @@ final class ClientCore {
         guard !self.isShutDown else { return }
         let now = self.eventLoop.now
         self.noteExpiry(now)
+        if self.expiredAt == nil, self.pool.openCircuitCount > 0 { self.lastReadyAt = now }
         let mayBuild = self.consensus != nil && self.expiredAt == nil && !self.usableGuards.isEmpty
         // Not at once: a machine that has slept gets a newer list in a moment.
         let isHopeless = self.expiredAt.map { now - $0 >= self.limits.newListPatience } ?? false
@@ -367,6 +395,8 @@ final class ClientCore {
         guard self.isExpired else { return self.expiredAt = nil }
         guard self.expiredAt == nil else { return }
         self.expiredAt = now
+        // After a step of the clock the next asking may be an hour away.
+        self.hasTrouble = true
         self.board.report(.loadingRouters, because: Self.expired)
         self.logger.info("the list of routers has expired")
     }
@@ -459,9 +489,18 @@ final class ClientCore {
             self.buildTimes.timedOut()
             self.applyBuildTimes()
         }
-        if error == .buildTimedOut(hop: 0) || error == .handshakeFailed(hop: 0) {
-            self.strike(circuit.guardRouter.identity)
-        }
+        if self.isGuardsFault(error, circuit) { self.strike(circuit.guardRouter.identity) }
+        // The guard may have another onion key by now.
+        if error == .destroyed(hop: 0, .handshakeFailed) { self.hasTrouble = true }
+    }
+
+    /// Whether a circuit ended because its guard did not answer as it should: refused, said nonsense, or kept silent.
+    ///
+    /// What fails behind the guard is its word against others'. A lost link counts once, whatever was on it.
+    private func isGuardsFault(_ error: CircuitError, _ circuit: ClientCircuit) -> Bool {
+        if case .destroyed(hop: 0, _) = error { return true }
+        if circuit.awaitsGuard, error.destroyReason == .protocolViolation { return true }
+        return error == .buildTimedOut(hop: 0) || error == .handshakeFailed(hop: 0)
     }
 
     private func strike(_ identity: Ed25519PublicKey) {
@@ -495,7 +534,6 @@ final class ClientCore {
 extension ClientCore: ClientCircuitOwner {
     func circuitReady(_ circuit: ClientCircuit) {
         self.builtCount += 1
-        self.lastReadyAt = self.eventLoop.now
         // From Create on: dialling a guard is no measure of circuits.
         if let begun = circuit.exchanges.first?.askedAt { self.buildTimes.built(in: self.eventLoop.now - begun) }
         self.applyBuildTimes()
@@ -580,8 +618,13 @@ extension ClientCore: GuardLinkOwner {
         self.logger.debug("guard link ended", metadata: ["link.state": "\(reason)"])
         switch reason {
         case .unreachable, .frozen: self.guardFailed(link.router.identity)
-        // It may only have been started anew: dialling tells.
-        case .lost: self.hasTrouble = true
+        // It may only have been started anew: dialling tells. But one that takes links and drops them is of no use either.
+        case .lost:
+            self.hasTrouble = true
+            let isOwed = self.circuits.values.contains {
+                $0.awaitsGuard && $0.guardRouter.identity == link.router.identity
+            }
+            if isOwed { self.strike(link.router.identity) }
         case .closed: break
         }
         self.setNeedsTurn()

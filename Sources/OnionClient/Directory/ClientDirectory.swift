@@ -197,11 +197,14 @@ struct ClientDirectory: Sendable {
     private func fetchThroughCircuit() async throws {
         let promise = self.eventLoop.makePromise(of: OpenedStream.self)
         try await self.onLoop { core in
+            var deadline = core.eventLoop.now + Self.streamPatience
+            // Nothing is built then: either an open circuit takes the question soon, or another way must be tried.
+            if core.isExpired { deadline = min(deadline, core.lastReadyAt + core.limits.directFallbackAfter) }
             core.add(
                 PendingRequest(
                     .stream(.directory, earlyData: ByteBuffer(), promise), wish: .directory,
                     isolation: IsolationKey(listener: "", clientAddress: "", protocolName: "thor-directory"),
-                    deadline: core.eventLoop.now + Self.streamPatience, limits: core.limits, owner: core))
+                    deadline: deadline, limits: core.limits, owner: core))
         }
         let stream = try await promise.futureResult.get()
         try await self.fetch(over: try await self.ways.through(stream))

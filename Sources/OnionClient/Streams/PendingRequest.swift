@@ -42,6 +42,8 @@ final class PendingRequest {
     /// Exits that have refused others lately: left out, too, if that can be.
     var avoided: Set<Ed25519PublicKey> = []
     private(set) var attempt: Attempt?
+    /// Its name in the pool while it waits for a circuit, and after.
+    var waitingKey: CircuitPool.RequestKey?
     /// The circuit of the last attempt, and when that began.
     private(set) var lastCircuit: CircuitPool.CircuitKey?
     private(set) var begunAt: NIODeadline?
@@ -108,6 +110,13 @@ final class PendingRequest {
         self.attempt?.timer.cancel()
         self.attempt?.stream.opener = nil
         self.attempt = nil
+    }
+
+    /// Take back what is being tried: nobody waits for it.
+    func abandonAttempt() {
+        let stream = self.attempt?.stream
+        self.endAttempt()
+        stream?.end(.reset)
     }
 
     func fail(_ failure: StreamFailure) {

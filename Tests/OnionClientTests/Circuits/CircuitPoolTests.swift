@@ -487,12 +487,91 @@ struct CircuitPoolTests {
 
     @Test("requests wait for so many different circuits and no more, but for the directory's")
     func demandLimit() throws {
-        var pool = self.makePool { $0.limits.waitingDemandCount = 2 }
-        let keys = try ["a", "b", "a", "c"].map { try #require(self.ask(&pool, $0, at: self.start)) }
-        _ = pool.requestAdded(
-            .directory, isolation: self.key("directory"), deadline: self.start + .seconds(60), now: self.start)
-        #expect(pool.advance(now: self.start, mayBuild: false) == [.refuse(keys[3])])
+        // While nothing can be built, that is why.
+        for mayBuild in [true, false] {
+            var pool = self.makePool { $0.limits.waitingDemandCount = 2 }
+            let keys = try ["a", "b", "a", "c"].map { try #require(self.ask(&pool, $0, at: self.start)) }
+            _ = pool.requestAdded(
+                .directory, isolation: self.key("directory"), deadline: self.start + .seconds(60), now: self.start)
+            #expect(
+                self.sentAway(pool.advance(now: self.start, mayBuild: mayBuild))
+                    == [mayBuild ? .refuse(keys[3]) : .giveUp(keys[3])])
+            #expect(pool.waitingRequestCount == 4)
+        }
+    }
+
+    private func sentAway(_ actions: [CircuitPool.Action]) -> [CircuitPool.Action] {
+        actions.filter {
+            switch $0 {
+            case .giveUp, .refuse: true
+            case .attach, .build, .close: false
+            }
+        }
+    }
+
+    private func askSite(_ pool: inout CircuitPool, _ site: Int) throws -> CircuitPool.RequestKey {
+        var key = self.key("browser")
+        key.destination = "site\(site):443"
+        let request = pool.requestAdded(
+            .port(443), isolation: key, deadline: self.start + .seconds(60), now: self.start)
+        return try #require(request)
+    }
+
+    @Test("destinations of one program wait for three quarters of the different circuits, and leave the others the rest")
+    func destinationDemands() throws {
+        var pool = self.makePool { $0.limits.waitingDemandCount = 4 }
+        let sites = try (0..<4).map { try self.askSite(&pool, $0) }
+        let other = try #require(self.ask(&pool, "other", at: self.start))
+        let another = try #require(self.ask(&pool, "another", at: self.start))
+        let actions = self.sentAway(pool.advance(now: self.start, mayBuild: true))
+        #expect(actions == [.refuse(sites[3]), .refuse(another)] && other != another)
         #expect(pool.waitingRequestCount == 4)
+    }
+
+    @Test("destinations of one program have three quarters of the circuits, clean ones too", arguments: [0, 2])
+    func destinationCircuits(cleanCount: Int) throws {
+        var pool = self.makePool {
+            $0.limits.circuitCount = 8
+            $0.limits.cleanCircuitCount = cleanCount
+        }
+        var used: [CircuitPool.CircuitKey] = []
+        for site in 0..<6 {
+            _ = try self.askSite(&pool, site)
+            used += self.attached(self.settle(&pool, self.start, exit: self.exit))
+        }
+        #expect(used.count == 6)
+        let refused = try self.askSite(&pool, 6)
+        #expect(self.settle(&pool, self.start, exit: self.exit) == [.refuse(refused)])
+        for user in ["a", "b"] {
+            _ = self.ask(&pool, user, at: self.start)
+            #expect(self.attached(self.settle(&pool, self.start, exit: self.exit)).count == 1)
+        }
+        // An idle one of its own makes way.
+        pool.streamClosed(on: used[2], now: self.start)
+        _ = try self.askSite(&pool, 7)
+        let actions = self.settle(&pool, self.start, exit: self.exit)
+        #expect(actions.first == .close(used[2]) && self.attached(actions).count == 1)
+        #expect(pool.circuitKeys.count == 8)
+    }
+
+    @Test("a request that is taken back leaves its place at once, and has no circuit begun")
+    func withdrawn() throws {
+        var pool = self.makePool {
+            $0.limits.waitingRequestCount = 1
+            $0.limits.cleanCircuitCount = 0
+        }
+        let first = try #require(self.ask(&pool, "a", at: self.start))
+        pool.requestWithdrawn(first)
+        #expect(pool.waitingRequestCount == 0)
+        let second = try #require(self.ask(&pool, "b", at: self.start))
+        #expect(self.ask(&pool, "c", at: self.start) == nil)
+        // One for the directory is always taken.
+        let directory = pool.requestAdded(
+            .directory, isolation: self.key("directory"), deadline: self.start + .seconds(60), now: self.start)
+        #expect(directory != nil)
+        pool.requestWithdrawn(second)
+        let actions = pool.advance(now: self.start, mayBuild: true)
+        #expect(actions.count == 1 && pool.waitingRequestCount == 1)
     }
 
     @Test("when nothing will be built for long, only who needs a circuit to be begun is sent away")

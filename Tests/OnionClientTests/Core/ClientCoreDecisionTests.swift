@@ -101,6 +101,65 @@ struct ClientCoreDecisionTests {
         }
     }
 
+    @Test("a list that has expired is trouble; a valid one with circuits open is none, and only then time goes on")
+    func expiryIsTrouble() async throws {
+        for (age, isExpired) in [(60, false), (20_000, true)] as [(UInt64, Bool)] {
+            let begin = { @Sendable (core: ClientCore) in
+                guard
+                    let key = core.pool.requestAdded(
+                        .port(443), isolation: IsolationKey(protocolName: "test"),
+                        deadline: core.eventLoop.now + .minutes(1), now: core.eventLoop.now)
+                else { return }
+                core.pool.requestWithdrawn(key)
+                for case .build(let key, _, _) in core.pool.advance(now: core.eventLoop.now, mayBuild: true) {
+                    core.pool.circuitOpened(key, now: core.eventLoop.now)
+                }
+            }
+            try await withCoreAlone(self.routers(3), age: age, begin: begin) { alone in
+                let before = try await alone.onLoop { core in
+                    #expect(core.takeTrouble() == isExpired && core.pool.openCircuitCount > 0)
+                    core.setNeedsTurn()
+                    return core.lastReadyAt
+                }
+                try await alone.onLoop { core in
+                    #expect((core.lastReadyAt > before) != isExpired)
+                    #expect(!core.takeTrouble())
+                }
+            }
+        }
+    }
+
+    @Test("a request whose program has gone waits no more, and has no circuit begun")
+    func withdrawn() async throws {
+        try await withCoreAlone(self.routers(5), change: { $0.cleanCircuitCount = 0 }) { alone in
+            let opened = alone.loop.makePromise(of: OpenedStream.self)
+            try await alone.onLoop { core in
+                let gone = core.eventLoop.makePromise(of: Void.self)
+                core.addNew(self.request(opened, .port(443), user: "", core), until: gone.futureResult)
+                #expect(core.waiting.count == 1)
+                gone.fail(ChannelError.eof)
+                #expect(core.waiting.isEmpty && core.pool.waitingRequestCount == 0)
+            }
+            await #expect(throws: StreamFailure.ended(.finished)) { try await opened.futureResult.get() }
+            #expect(try await alone.onLoop { $0.circuits.isEmpty })
+        }
+    }
+
+    @Test("who waits too long is told that no guard can be reached, if that is why")
+    func noGuardIsTold() async throws {
+        try await withCoreAlone(self.routers(3), dialFails: true) { alone in
+            while try await alone.onLoop({ !$0.usableGuards.isEmpty }) {}
+            let opened = alone.loop.makePromise(of: OpenedStream.self)
+            let obstacle = try await alone.onLoop { core in
+                let request = self.request(opened, .port(443), user: "", core)
+                request.hurry(until: core.eventLoop.now)
+                core.add(request)
+                return try #require(core.obstacle)
+            }
+            await #expect(throws: StreamFailure.notReady(obstacle)) { try await opened.futureResult.get() }
+        }
+    }
+
     @Test("a newer list ends that")
     func newerList() async throws {
         let routers = try self.routers(3)
@@ -266,7 +325,10 @@ struct ClientCoreDecisionTests {
 
     @Test(
         "a guard that lets builds fail again and again counts as unreachable",
-        arguments: [CircuitError.buildTimedOut(hop: 0), .handshakeFailed(hop: 0)])
+        arguments: [
+            CircuitError.buildTimedOut(hop: 0), .handshakeFailed(hop: 0), .destroyed(hop: 0, .resourceLimit),
+            .destroyed(hop: 0, .shuttingDown),
+        ])
     func strikes(error: CircuitError) async throws {
         try await withCoreAlone(self.routers(5)) { alone in
             let consensus = alone.consensus
@@ -321,6 +383,8 @@ struct ClientCoreDecisionTests {
                 for _ in 0...ClientCore.guardStrikeLimit {
                     core.circuit(circuit, ended: .buildTimedOut(hop: 1))
                     core.circuit(circuit, ended: .handshakeFailed(hop: 2))
+                    core.circuit(circuit, ended: .destroyed(hop: 1, .resourceLimit))
+                    core.circuit(circuit, ended: .linkLost)
                 }
                 #expect(core.usableGuards.first == inUse)
                 circuit.close()
@@ -332,6 +396,7 @@ struct ClientCoreDecisionTests {
         "a hop that fails is trouble; the guard has its own rules, and behind the last hop there is none",
         arguments: [
             (.buildTimedOut(hop: 0), false), (.buildTimedOut(hop: 1), true), (.buildTimedOut(hop: 2), true),
+            (.destroyed(hop: 0, .handshakeFailed), true), (.destroyed(hop: 0, .resourceLimit), false),
             (.truncated(by: 0, .unspecified), true), (.truncated(by: 1, .unspecified), true),
             (.truncated(by: 2, .unspecified), false),
         ] as [(CircuitError, Bool)])

@@ -184,6 +184,55 @@ struct ClientCoreTests {
         }
     }
 
+    @Test(
+        "a guard that refuses circuits, drops its links or talks nonsense is left for another",
+        arguments: ScriptedNetwork.Habit.allCases)
+    func spoiltGuard(habit: ScriptedNetwork.Habit) async throws {
+        try await withClient { client in
+            try await client.untilReady()
+            let spoilt = try await client.onLoop { core, network in
+                let identity = try #require(core.guardInUse).identity
+                network.spoilt = (identity, habit)
+                core.newIdentity()
+                return identity
+            }
+            client.discard(try await client.open("echo").get())
+            #expect(try await client.onLoop { core, _ in core.guardInUse?.identity } != spoilt)
+        }
+    }
+
+    @Test("a request that is taken back while an exit has it ends its stream; later it has no effect")
+    func withdrawn() async throws {
+        try await withClient { client in
+            let (loop, promise) = (client.loop, client.loop.makePromise(of: OpenedStream.self))
+            let (gone, late) = (loop.makePromise(of: Void.self), loop.makePromise(of: Void.self))
+            let add = { @Sendable (host: String, opened: EventLoopPromise<OpenedStream>, gone: EventLoopFuture<Void>) in
+                try await client.onLoop { core, _ in
+                    core.addNew(
+                        PendingRequest(
+                            .stream(.host(host, port: 443), earlyData: ByteBuffer(), opened), wish: .port(443),
+                            isolation: IsolationKey(protocolName: "test"), deadline: .now() + .seconds(20),
+                            limits: core.limits, owner: core), until: gone)
+                }
+            }
+            try await add("silent-once", promise, gone.futureResult)
+            while try await client.onLoop({ core, _ in core.trying.isEmpty }) {}
+            gone.succeed()
+            await #expect(throws: StreamFailure.ended(.finished)) { try await promise.futureResult.get() }
+            try await client.onLoop { core, _ in
+                #expect(core.trying.isEmpty && core.pool.circuitKeys.allSatisfy { core.pool.streamCount(of: $0) == 0 })
+            }
+            let opened = loop.makePromise(of: OpenedStream.self)
+            try await add("echo", opened, late.futureResult)
+            let stream = try await opened.futureResult.get()
+            late.succeed()
+            try await client.onLoop { core, _ in
+                #expect(core.pool.circuitKeys.contains { core.pool.streamCount(of: $0) == 1 })
+            }
+            client.discard(stream)
+        }
+    }
+
     @Test("an Extended that is not alone in its cell ends the circuit", arguments: [true, false])
     func extendedNotAlone(before: Bool) async throws {
         try await withClient { client in

@@ -23,6 +23,9 @@ final class ScriptedNetwork: LinkOwner {
     fileprivate var firstExits: [String: Ed25519PublicKey] = [:]
     /// Creates that are left without an answer.
     var ignoresCreates = false
+    /// A guard that answers Creates badly.
+    var spoilt: (guard: Ed25519PublicKey, habit: Habit)?
+    enum Habit: CaseIterable, Sendable { case destroys, closesLink, saysNonsense }
     /// Messages that go with an Extended, before and behind it.
     var withExtended: (before: [RelayCommand], behind: [RelayCommand]) = ([], [])
     /// Circuits that have got their third hop, and those that the client has destroyed.
@@ -63,9 +66,19 @@ final class ScriptedNetwork: LinkOwner {
             let body = cell._mutatingExtracting(Cell.headerByteCount..<Cell.byteCount)
             switch header.command {
             case .create:
-                guard !self.ignoresCreates, let create = try? HandshakeBody.create(in: body.bytes),
-                    let (created, keys) = self.respond(to: create)
-                else { return }
+                guard !self.ignoresCreates, let create = try? HandshakeBody.create(in: body.bytes) else { return }
+                if let spoilt = self.spoilt, Ed25519PublicKey(rawBytes: create[2..<34]) == spoilt.guard {
+                    let id = header.circuitID
+                    switch spoilt.habit {
+                    case .destroys:
+                        return link.send(circuit: id, command: .destroy, body: [DestroyReason.resourceLimit.rawValue])
+                    case .saysNonsense: return link.send(circuit: id, command: .relay, body: [1])
+                    case .closesLink:
+                        let bound = NIOLoopBound(link, eventLoop: link.eventLoop)
+                        return link.eventLoop.execute { bound.value.close() }
+                    }
+                }
+                guard let (created, keys) = self.respond(to: create) else { return }
                 self.circuits[on, default: [:]][header.circuitID] = ScriptedCircuit(
                     id: header.circuitID, link: link, network: self, keys: keys)
                 link.send(circuit: header.circuitID, command: .created, body: created)
