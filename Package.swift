@@ -287,7 +287,8 @@ let package = Package(
         .testTarget(
             name: "ProxyFrontendTests",
             dependencies: [
-                "OnionAddress", "OnionCells", "OnionClient", "ProxyFrontend", "TestSupport", lifecycle, logging,
+                "OnionAddress", "OnionCells", "OnionCircuits", "OnionClient", "OnionCrypto", "OnionStreams",
+                "ProxyFrontend", "TestSupport", lifecycle, logging,
                 nioConcurrencyHelpers,
                 nioHTTP1,
                 nioCore, nioEmbedded, nioPosix,
@@ -311,6 +312,16 @@ let package = Package(
         .testTarget(
             name: "ThorKeysTests", dependencies: ["OnionCrypto", "thor-keys", argumentParser], swiftSettings: houseRules
         ),
+        .testTarget(
+            name: "ThorDirectoryTests", dependencies: ["DirectoryServer", "ThorDaemon", "thor-directory"],
+            swiftSettings: houseRules),
+        .testTarget(
+            name: "ThorProxyTests", dependencies: ["OnionClient", "ThorDaemon", "thor-proxy"],
+            swiftSettings: houseRules),
+        .testTarget(
+            name: "ThorRouterTests",
+            dependencies: ["DirectoryClient", "OnionDirectory", "OnionRouter", "ThorDaemon", "thor-router"],
+            swiftSettings: houseRules),
         .testTarget(
             name: "IntegrationTests",
             dependencies: [

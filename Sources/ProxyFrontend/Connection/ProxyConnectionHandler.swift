@@ -168,12 +168,13 @@ final class ProxyConnectionHandler: ChannelInboundHandler, RemovableChannelHandl
     }
 
     private func open(_ request: StreamRequest, _ context: ChannelHandlerContext) {
-        self.client.open(request).hop(to: context.eventLoop).assumeIsolated().whenComplete { result in
-            switch result {
-            case .success(let stream): self.opened(stream)
-            case .failure(let error): self.failed(error)
+        self.client.open(request, until: context.channel.closeFuture).hop(to: context.eventLoop).assumeIsolated()
+            .whenComplete { result in
+                switch result {
+                case .success(let stream): self.opened(stream)
+                case .failure(let error): self.failed(error)
+                }
             }
-        }
     }
 
     private func opened(_ stream: OpenedStream) {
@@ -193,7 +194,8 @@ final class ProxyConnectionHandler: ChannelInboundHandler, RemovableChannelHandl
 
     private func lookUp(_ query: Resolve, _ isolation: IsolationKey, _ exit: ExitWish, _ context: ChannelHandlerContext)
     {
-        self.client.resolve(query, isolation: isolation, exit: exit).hop(to: context.eventLoop).assumeIsolated()
+        self.client.resolve(query, isolation: isolation, exit: exit, until: context.channel.closeFuture)
+            .hop(to: context.eventLoop).assumeIsolated()
             .whenComplete { result in
                 switch result {
                 case .success(let resolved): self.perform(self.machine.lookUpCompleted(resolved))

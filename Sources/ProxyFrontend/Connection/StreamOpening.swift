@@ -8,10 +8,14 @@ package protocol StreamOpening: Sendable {
     var eventLoop: any EventLoop { get }
 
     /// Open a stream; fails with a `StreamFailure`.
-    func open(_ request: StreamRequest) -> EventLoopFuture<OpenedStream>
+    ///
+    /// - Parameter gone: when it completes, nobody waits for the stream any more.
+    func open(_ request: StreamRequest, until gone: EventLoopFuture<Void>?) -> EventLoopFuture<OpenedStream>
 
     /// Look a name or an address up at an exit; fails with a `StreamFailure`.
-    func resolve(_ query: Resolve, isolation: IsolationKey, exit: ExitWish) -> EventLoopFuture<Resolved>
+    func resolve(
+        _ query: Resolve, isolation: IsolationKey, exit: ExitWish, until gone: EventLoopFuture<Void>?
+    ) -> EventLoopFuture<Resolved>
 }
 
 extension OnionClient: StreamOpening {}

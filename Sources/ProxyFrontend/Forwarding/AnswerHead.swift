@@ -1,7 +1,7 @@
 internal import NIOCore
 
 /// Adds `Connection: close` to the head of an origin's answer that does not say it, whatever pieces it comes in, and leaves
-/// the rest as it is.
+/// the rest as it is. Lines end in LF, with or without CR before it.
 ///
 /// An origin that was asked to close need not say that it will. A program that is not told may send its next request on the
 /// same connection, and lose it when that is closed.
@@ -9,7 +9,7 @@ internal import NIOCore
 ///     head ── whole, 1xx ──▶ head        (the answer proper is still to come)
 ///       └─ whole, or not HTTP, or longer than the limit ──▶ rest
 ///
-/// - Source: RFC 9112 §9.3, §9.6
+/// - Source: RFC 9112 §2.2, §9.3, §9.6
 struct AnswerHead: Equatable {
     private enum State: Equatable { case head(ByteBuffer), rest }
     private var state = State.head(ByteBuffer())
@@ -22,7 +22,6 @@ struct AnswerHead: Equatable {
     /// A longer head passes as it is.
     static let byteLimit = 64 * 1024
     private static let prefix = Array("HTTP/".utf8)
-    private static let end = Array("\r\n\r\n".utf8)
     private static let addition = "Connection: close\r\n"
 
     /// Take the next bytes of the answer; return those that can go on, which may be none.
@@ -50,7 +49,8 @@ struct AnswerHead: Equatable {
             if isSwitch || Self.saysClose(head) {
                 ready.writeImmutableBuffer(head)
             } else {
-                ready.writeBytes(head.readableBytesView.dropLast(2))
+                let emptyLine = head.readableBytesView.suffix(2).first == UInt8(ascii: "\r") ? 2 : 1
+                ready.writeBytes(head.readableBytesView.dropLast(emptyLine))
                 ready.writeString(Self.addition + "\r\n")
             }
             break
@@ -72,13 +72,18 @@ struct AnswerHead: Equatable {
 
     /// How long the head is, its empty line included; nil while it is not whole.
     private mutating func headByteCount(_ view: ByteBufferView) -> Int? {
+        // The end of the line before may be among what is known.
+        let start = max(0, self.searchedByteCount - 2)
+        // 1 behind the end of a line, 2 behind a CR after it.
         var matched = 0
-        let start = max(0, self.searchedByteCount - (Self.end.count - 1))
         for (index, byte) in view.dropFirst(start).enumerated() {
-            matched = byte == Self.end[matched] ? matched + 1 : (byte == Self.end[0] ? 1 : 0)
-            if matched == Self.end.count {
+            switch byte {
+            case UInt8(ascii: "\n") where matched > 0:
                 self.searchedByteCount = 0
                 return start + index + 1
+            case UInt8(ascii: "\n"): matched = 1
+            case UInt8(ascii: "\r") where matched == 1: matched = 2
+            default: matched = 0
             }
         }
         self.searchedByteCount = view.count

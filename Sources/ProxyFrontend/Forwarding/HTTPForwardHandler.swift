@@ -21,12 +21,10 @@ final class HTTPForwardHandler: ChannelDuplexHandler {
     /// `spent`: there was another request.
     private enum State { case head, body(isChunked: Bool), finished, spent }
     private var state = State.head
-    /// When the answer last moved; nil before it has begun.
+    /// When the answer last moved; nil before its head has come.
     private var answeredAt: NIODeadline?
     private var timer: Scheduled<Void>?
     private var answerHead = AnswerHead()
-    /// Of writes whose bytes are still held.
-    private var heldPromises: [EventLoopPromise<Void>] = []
     /// An answer that has not moved for so long is taken for complete.
     static let answerRest = TimeAmount.seconds(5)
 
@@ -65,43 +63,41 @@ final class HTTPForwardHandler: ChannelDuplexHandler {
     }
 
     func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
-        self.answeredAt = context.eventLoop.now
-        guard !self.answerHead.isOver else { return context.write(data, promise: promise) }
-        if let promise { self.heldPromises.append(promise) }
+        guard !self.answerHead.isOver else {
+            self.answeredAt = context.eventLoop.now
+            return context.write(data, promise: promise)
+        }
         let bytes = Self.unwrapOutboundIn(data)
         // An empty write asks when all before it have left: nothing more will come.
         let ready = bytes.readableBytes > 0 ? self.answerHead.received(bytes) : self.answerHead.ended()
-        guard ready.readableBytes > 0 || bytes.readableBytes == 0 else { return }
-        self.release(ready, context)
+        if self.answerHead.isOver { self.answeredAt = context.eventLoop.now }
+        if ready.readableBytes > 0 || bytes.readableBytes == 0 {
+            context.write(Self.wrapOutboundOut(ready), promise: promise)
+        } else {
+            // The stream's handler writes the rest of the head only once this is written.
+            promise?.succeed()
+        }
     }
 
     func close(context: ChannelHandlerContext, mode: CloseMode, promise: EventLoopPromise<Void>?) {
         let held = self.answerHead.ended()
         if held.readableBytes > 0 {
-            self.release(held, context)
-            context.flush()
+            context.writeAndFlush(Self.wrapOutboundOut(held), promise: nil)
         }
         context.close(mode: mode, promise: promise)
-    }
-
-    private func release(_ bytes: ByteBuffer, _ context: ChannelHandlerContext) {
-        let promises = self.heldPromises
-        self.heldPromises = []
-        let written = context.eventLoop.makePromise(of: Void.self)
-        written.futureResult.whenComplete { result in
-            for promise in promises { promise.completeWith(result) }
-        }
-        context.write(Self.wrapOutboundOut(bytes), promise: written)
     }
 
     func handlerRemoved(context: ChannelHandlerContext) {
         self.timer?.cancel()
         self.timer = nil
-        for promise in self.heldPromises { promise.fail(ChannelError.ioOnClosedChannel) }
-        self.heldPromises = []
     }
 
     private func closeOnceAnswered(_ context: ChannelHandlerContext) {
+        // The program has still to take some of it, and more may wait behind that.
+        let count = try? context.channel.syncOptions?.getOption(.bufferedWritableBytes)
+        if self.answeredAt != nil, let count, count > 0 {
+            self.answeredAt = context.eventLoop.now
+        }
         if let answeredAt, context.eventLoop.now - answeredAt >= Self.answerRest { return Self.closeInOrder(context) }
         self.timer = context.eventLoop.assumeIsolated().scheduleTask(in: Self.answerRest) {
             self.closeOnceAnswered(context)

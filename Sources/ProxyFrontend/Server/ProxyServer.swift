@@ -82,12 +82,12 @@ package final class ProxyServer: Service, CustomStringConvertible {
     package func run() async throws {
         let loop = self.client.eventLoop
         let connections = NIOLoopBoundBox.makeBoxSendingValue(ConnectionRegistry(), eventLoop: loop)
-        var listeners: [any Channel] = []
+        var listeners: [(channel: any Channel, socket: UserSocket?)] = []
         do {
             for address in self.configuration.listenAddresses {
-                let channel = try await self.bind(address, connections)
-                listeners.append(channel)
-                let bound = Self.bound(address, channel)
+                let listener = try await self.bind(address, connections)
+                listeners.append(listener)
+                let bound = Self.bound(address, listener.channel)
                 self.logger.info("proxy listening", metadata: ["proxy.address": "\(bound)"])
                 self.listening.withLockedValue { $0.append(bound) }
                 self.onListening(bound)
@@ -103,7 +103,7 @@ package final class ProxyServer: Service, CustomStringConvertible {
 
     func bind(
         _ address: ProxyListenAddress, _ connections: NIOLoopBoundBox<ConnectionRegistry>
-    ) async throws -> any Channel {
+    ) async throws -> (channel: any Channel, socket: UserSocket?) {
         let (client, access, limits, policy) = (
             self.client, self.configuration.access, self.configuration.limits, self.configuration.policy
         )
@@ -143,7 +143,7 @@ package final class ProxyServer: Service, CustomStringConvertible {
                     .serverChannelOption(LinkSockets.unsentLowWaterOption, value: LinkSockets.unsentLowWaterByteCount)
                     .bind(host: "\(endpoint.address)", port: Int(endpoint.port)).get()
                 listener.eventLoop.execute { LinkSockets.unpaceLoopback(listener, with: endpoint.address) }
-                return listener
+                return (listener, nil)
             case .unix(let path): return try await Self.bind(bootstrap, path)
             }
         } catch let error as IOError {
@@ -154,21 +154,17 @@ package final class ProxyServer: Service, CustomStringConvertible {
     }
 
     /// Listen on a Unix socket that nobody listens on, for the user alone; he may change its mode afterwards.
-    private static func bind(_ bootstrap: ServerBootstrap, _ path: String) async throws -> any Channel {
-        let probe = try? await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
-            .connect(unixDomainSocketPath: path).get()
-        if let probe {
-            try? await probe.close().get()
-            throw IOError(errnoCode: EADDRINUSE, reason: "bind")
-        }
-        let descriptor = try UserSocket.make(at: path)
+    private static func bind(
+        _ bootstrap: ServerBootstrap, _ path: String
+    ) async throws -> (channel: any Channel, socket: UserSocket?) {
+        let socket = try UserSocket.make(at: path)
         do {
-            let channel = try await bootstrap.withBoundSocket(descriptor).get()
+            let channel = try await bootstrap.withBoundSocket(socket.descriptor).get()
             // Once more: for a socket that it has not bound itself, NIO minds no backlog.
-            listen(descriptor, Self.backlog)
-            return channel
+            listen(socket.descriptor, Self.backlog)
+            return (channel, socket)
         } catch {
-            unlink(path)
+            socket.removeFile()
             throw error
         }
     }
@@ -187,11 +183,10 @@ package final class ProxyServer: Service, CustomStringConvertible {
         try? await gracefulShutdown()
     }
 
-    private static func close(_ listeners: [any Channel]) async {
+    private static func close(_ listeners: [(channel: any Channel, socket: UserSocket?)]) async {
         for listener in listeners {
-            let path = listener.localAddress?.pathname
-            try? await listener.close().get()
-            if let path { unlink(path) }
+            listener.socket?.removeFile()
+            try? await listener.channel.close().get()
         }
     }
 }

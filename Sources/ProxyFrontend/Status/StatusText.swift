@@ -57,6 +57,18 @@ package enum StatusText {
             .joined(separator: "\n")
     }
 
+    /// All routers, one a line, by country: where they are, whether they are exits, what they run.
+    package static func routers(_ status: ClientStatus) -> String {
+        let exits = Set(status.exits.map(\.fingerprint))
+        return status.routers.sorted { ($0.country, $0.nickname) < ($1.country, $1.nickname) }
+            .map {
+                Self.printable(
+                    "\($0.country.isEmpty ? "--" : $0.country) \($0.nickname) \($0.fingerprint) \($0.address) "
+                        + "\(exits.contains($0.fingerprint) ? "exit" : "no-exit") \($0.software ?? "")")
+            }
+            .joined(separator: "\n")
+    }
+
     private static func hop(_ hop: ClientStatus.Hop) -> String {
         let country = hop.country.isEmpty ? "" : " (\(hop.country))"
         return "\(hop.nickname)\(country) \(hop.address) \(hop.fingerprint)"

@@ -15,6 +15,7 @@ final class FakeClient: StreamOpening {
         var openings: [EventLoopPromise<OpenedStream>] = []
         var lookUps: [(query: Resolve, promise: EventLoopPromise<Resolved>)] = []
         var discardedCount = 0
+        var withdrawnCount = 0
     }
     private let state = NIOLockedValueBox(State())
 
@@ -24,8 +25,16 @@ final class FakeClient: StreamOpening {
     var openings: [EventLoopPromise<OpenedStream>] { self.state.withLockedValue { $0.openings } }
     var lookUps: [(query: Resolve, promise: EventLoopPromise<Resolved>)] { self.state.withLockedValue { $0.lookUps } }
     var discardedCount: Int { self.state.withLockedValue { $0.discardedCount } }
+    /// Requests that nobody waits for any more.
+    var withdrawnCount: Int { self.state.withLockedValue { $0.withdrawnCount } }
 
-    func open(_ request: StreamRequest) -> EventLoopFuture<OpenedStream> {
+    private func watch(_ gone: EventLoopFuture<Void>?) {
+        let state = self.state
+        gone?.whenComplete { _ in state.withLockedValue { $0.withdrawnCount += 1 } }
+    }
+
+    func open(_ request: StreamRequest, until gone: EventLoopFuture<Void>?) -> EventLoopFuture<OpenedStream> {
+        self.watch(gone)
         let promise = self.eventLoop.makePromise(of: OpenedStream.self)
         self.state.withLockedValue {
             $0.requests.append(request)
@@ -34,7 +43,10 @@ final class FakeClient: StreamOpening {
         return promise.futureResult
     }
 
-    func resolve(_ query: Resolve, isolation: IsolationKey, exit: ExitWish) -> EventLoopFuture<Resolved> {
+    func resolve(
+        _ query: Resolve, isolation: IsolationKey, exit: ExitWish, until gone: EventLoopFuture<Void>?
+    ) -> EventLoopFuture<Resolved> {
+        self.watch(gone)
         let promise = self.eventLoop.makePromise(of: Resolved.self)
         self.state.withLockedValue { $0.lookUps.append((query, promise)) }
         return promise.futureResult

@@ -223,6 +223,22 @@ struct ProxyConnectionHandlerTests {
         #expect(connection.client.discardedCount == 1)
     }
 
+    @Test("the request of an application that has gone is taken back, one that has only closed its side is not")
+    func withdrawal() throws {
+        let lookUp = SOCKS5Bytes.name(bytes("a.test"), port: 0, command: 0xF0)
+        for request in [SOCKS5Bytes.name(bytes("a.test")), lookUp] {
+            let connection = try Connection()
+            defer { connection.finish() }
+            connection.receive(SOCKS5Bytes.greeting + request)
+            connection.channel.pipeline.fireUserInboundEventTriggered(ChannelEvent.inputClosed)
+            connection.channel.embeddedEventLoop.run()
+            #expect(connection.client.withdrawnCount == 0)
+            connection.channel.close(promise: nil)
+            connection.channel.embeddedEventLoop.run()
+            #expect(connection.client.withdrawnCount == 1)
+        }
+    }
+
     @Test("a stream that cannot be attached closes the connection")
     func attachFails() throws {
         let connection = try Connection()

@@ -25,6 +25,20 @@ struct AnswerHeadTests {
         #expect(self.pass("HTTP/1.0 204 None\r\n\r\n", in: size) == "HTTP/1.0 204 None\r\nConnection: close\r\n\r\n")
     }
 
+    @Test("lines may end in LF alone", arguments: [1, 2, 3, 1000])
+    func lineFeeds(size: Int) {
+        #expect(
+            self.pass("HTTP/1.1 200 OK\nA: b\n\nhello", in: size)
+                == "HTTP/1.1 200 OK\nA: b\nConnection: close\r\n\r\nhello")
+        #expect(
+            self.pass("HTTP/1.1 200 OK\nA: b\n\r\nhello", in: size)
+                == "HTTP/1.1 200 OK\nA: b\nConnection: close\r\n\r\nhello")
+        // Not held to the end, which may be far.
+        var head = AnswerHead()
+        _ = head.received(ByteBuffer(string: "HTTP/1.1 200 OK\n\r\r\n\n"))
+        #expect(head.isOver)
+    }
+
     @Test("leaves an answer that says so as it is")
     func closesAlready() {
         let answer = "HTTP/1.1 200 OK\r\nconnection: Close\r\nContent-Length: 5\r\n\r\nhello"

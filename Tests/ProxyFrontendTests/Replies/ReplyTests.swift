@@ -49,6 +49,12 @@ struct ReplyTests {
         #expect(text.contains("\r\nProxy-Status: thor; error="))
     }
 
+    @Test("that there is no room for a circuit has two causes, and both are told")
+    func tooManyCircuits() {
+        let text = HTTPReply(.tooManyCircuits).text
+        #expect(text.contains("are in use") && text.contains("too many requests wait"))
+    }
+
     private func resolved(_ kind: ProxyProtocol, _ query: Resolve, _ values: [Resolved.Answer.Value]) -> [UInt8] {
         let answers = Resolved.answers(values.map { Resolved.Answer($0, ttlSeconds: 60) })
         return Array(ProxyReply.resolved(kind, query, answers).readableBytesView)

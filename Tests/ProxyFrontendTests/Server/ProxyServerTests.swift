@@ -15,7 +15,7 @@ struct ProxyServerTests {
     private struct EchoClient: StreamOpening {
         let eventLoop: any EventLoop = MultiThreadedEventLoopGroup.singleton.next()
 
-        func open(_ request: StreamRequest) -> EventLoopFuture<OpenedStream> {
+        func open(_ request: StreamRequest, until gone: EventLoopFuture<Void>?) -> EventLoopFuture<OpenedStream> {
             guard request.port != 81 else {
                 return self.eventLoop.makeFailedFuture(StreamFailure.ended(.connectionRefused))
             }
@@ -29,7 +29,9 @@ struct ProxyServerTests {
                     }, discard: {}))
         }
 
-        func resolve(_ query: Resolve, isolation: IsolationKey, exit: ExitWish) -> EventLoopFuture<Resolved> {
+        func resolve(
+            _ query: Resolve, isolation: IsolationKey, exit: ExitWish, until gone: EventLoopFuture<Void>?
+        ) -> EventLoopFuture<Resolved> {
             self.eventLoop.makeFailedFuture(StreamFailure.noCircuit)
         }
     }
@@ -182,7 +184,8 @@ struct ProxyServerTests {
             configuration: .init(listenAddresses: [address], access: .open), client: client,
             logger: Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() }), onListening: { _ in })
         let listener = try await server.bind(
-            address, NIOLoopBoundBox.makeBoxSendingValue(ConnectionRegistry(), eventLoop: client.eventLoop))
+            address, NIOLoopBoundBox.makeBoxSendingValue(ConnectionRegistry(), eventLoop: client.eventLoop)
+        ).channel
         let handlers = try await client.eventLoop.submit { listener.pipeline.debugDescription }.get()
         #expect(handlers.contains("AcceptPause"), "\(handlers)")
         try await listener.close().get()
@@ -242,7 +245,33 @@ struct ProxyServerTests {
         try await channel.close(mode: .output)
         let answer = try await all.futureResult.get()
         #expect(answer == [5, 0, 5, 0, 0, 1, 0, 0, 0, 0, 0, 0] + bytes("hello"))
+
+        // The path becomes another's, and stays it.
+        unlink(path)
+        let other = try UserSocket.make(at: path)
+        defer {
+            other.removeFile()
+            close(other.descriptor)
+        }
         running.cancel()
+        _ = try await running.value
+        #expect(FileManager.default.fileExists(atPath: path))
+    }
+
+    @Test("a Unix socket goes with its listener", .timeLimit(.minutes(1)))
+    func unixSocketGoes() async throws {
+        let path = "/tmp/thor-proxy-\(UInt32.random(in: 0 ... .max)).socket"
+        let address = try ProxyListenAddress(unixPath: path)
+        let (names, listening) = AsyncStream.makeStream(of: String.self)
+        let server = ProxyServer(
+            configuration: .init(listenAddresses: [address], access: .open), client: EchoClient(),
+            logger: Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() }),
+            onListening: { listening.yield("\($0)") })
+        let running = Task {
+            defer { listening.finish() }
+            try await server.run()
+        }
+        for await _ in names { running.cancel() }
         _ = try await running.value
         #expect(!FileManager.default.fileExists(atPath: path))
     }

@@ -52,6 +52,23 @@ struct StatusTextTests {
                 """)
     }
 
+    @Test("all routers by country and nickname, with address and version; an exit is told from one that is none")
+    func routers() {
+        var status = ClientStatus(progress: ClientProgress(percent: 100, text: "x"))
+        var (thor, loki) = (
+            ClientStatus.Hop(fingerprint: "AAAA", nickname: "Thor", address: "192.0.2.1:9001", country: "se"),
+            ClientStatus.Hop(fingerprint: "BBBB", nickname: "Loki", address: "[2001:db8::1]:9001")
+        )
+        (thor.software, loki.software) = ("thor 0.1.0", "thor 0.2.0")
+        status.routers = [thor, loki]
+        status.exits = [loki]
+        #expect(
+            StatusText.routers(status) == """
+                -- Loki BBBB [2001:db8::1]:9001 exit thor 0.2.0
+                se Thor AAAA 192.0.2.1:9001 no-exit thor 0.1.0
+                """)
+    }
+
     @Test("a consensus has expired in the second in which it does")
     func expiry() {
         var client = ClientStatus(progress: ClientProgress(percent: 100, text: "x"))
