@@ -40,6 +40,9 @@ package enum Daemon {
 
     /// Run services until one ends, SIGTERM or SIGINT comes, or the parent is gone; stop them in reverse order.
     ///
+    /// SIGHUP does nothing, unless a service listens for it: it would end the process without a shutdown, and a service
+    /// manager takes that for an end that was asked for.
+    ///
     /// - Parameters:
     ///   - state: kept locked until all have ended.
     ///   - watchdog: what the service manager hears of the daemon's life.
@@ -50,6 +53,7 @@ package enum Daemon {
     ) async throws {
         defer { withExtendedLifetime(state) {} }
         FileDescriptorLimit.raise()
+        signal(SIGHUP, SIG_IGN)
         var services = services
         services.append(MemoryReturn())
         services.append(TotalsReport(logger: logger))

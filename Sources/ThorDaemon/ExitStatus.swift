@@ -17,7 +17,7 @@ package enum ExitStatus: Int32, Sendable, CaseIterable {
     case cannotCreate = 73
     /// Reading or writing failed.
     case inputOutput = 74
-    /// Busy; it may work later, for example a state directory in use.
+    /// It may work later: a state directory in use, or a clock that is off.
     case temporary = 75
     /// The peer does not speak as agreed, for example under another directory key.
     case wrongProtocol = 76

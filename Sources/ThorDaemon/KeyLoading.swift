@@ -1,6 +1,12 @@
 internal import Foundation
 package import OnionCrypto
 
+#if canImport(Glibc)
+    internal import Glibc
+#else
+    internal import Darwin
+#endif
+
 /// Reads the key files that a command line names.
 package enum KeyLoading {
     /// Read a private key, asking for its passphrase on the terminal if it has one.
@@ -19,19 +25,28 @@ package enum KeyLoading {
         do {
             return try KeyFile.readPassphrase(path, ownerOnly: !Self.isCredential(path))
         } catch {
-            let status = error.operatorError.status
-            switch error {
-            case .fileNotFound:
-                throw OperatorError(
-                    "there is no password file \(path)", advice: "Check the path given with --password-file",
-                    status: status)
-            case .malformed:
-                throw OperatorError(
-                    "the password file \(path) has no password on its first line, or is no small text file",
-                    advice: "Write the password, alone, into it", status: status)
-            case .readableByOthers, .wrongPassphrase, .passphraseNeeded, .passphraseUnavailable, .exists, .io:
-                throw error.operatorError
-            }
+            throw Self.passwordError(error, path)
+        }
+    }
+
+    /// Tell what is wrong with a password file: it is no key file, and has no passphrase.
+    static func passwordError(_ error: KeyFileError, _ path: String) -> OperatorError {
+        let status = error.operatorError.status
+        return switch error {
+        case .fileNotFound:
+            OperatorError(
+                "there is no password file \(path)", advice: "Check the path given with --password-file",
+                status: status)
+        case .malformed:
+            OperatorError(
+                "the password file \(path) has no password on its first line, or is no small text file",
+                advice: "Write the password, alone, into it", status: status)
+        case .io(_, _, EACCES):
+            OperatorError(
+                "the user that this program runs as may not read the password file \(path)",
+                advice: "Make that user its owner, with mode 0600", status: status)
+        case .readableByOthers, .wrongPassphrase, .passphraseNeeded, .passphraseUnavailable, .exists, .io:
+            error.operatorError
         }
     }
 
@@ -91,14 +106,23 @@ package enum KeyLoading {
 
 extension KeyFileError: OperatorFacing {
     package var operatorError: OperatorError {
-        // The error's own text says what to do, so there is nothing to add.
-        OperatorError("\(self)", advice: "", status: self.exitStatus)
+        switch self {
+        case .io(let path, let operation, EACCES):
+            OperatorError(
+                "could not \(operation) '\(path)': permission denied",
+                advice: "Check who owns it, and its directory, and which user this program runs as",
+                status: self.exitStatus)
+        case .fileNotFound, .readableByOthers, .malformed, .wrongPassphrase, .passphraseNeeded, .passphraseUnavailable,
+            .exists, .io:
+            // The error's own text says what to do, so there is nothing to add.
+            OperatorError("\(self)", advice: "", status: self.exitStatus)
+        }
     }
 
     private var exitStatus: ExitStatus {
         switch self {
         case .fileNotFound: .noInput
-        case .readableByOthers: .permission
+        case .readableByOthers, .io(_, _, EACCES): .permission
         case .malformed, .wrongPassphrase, .passphraseNeeded, .passphraseUnavailable: .badData
         case .exists: .cannotCreate
         case .io: .inputOutput

@@ -1,20 +1,25 @@
 import DirectoryServer
 package import ThorDaemon
 
+import var Glibc.EACCES
+
 extension DirectoryServerError: OperatorFacing {
     package var operatorError: OperatorError {
         switch self {
-        case .cannotListen(let host, let port, let why):
-            OperatorError(
-                "cannot listen on \(HostPort(host: host, port: port)): \(why)",
-                advice: "Stop what uses the port, or choose another address or port with --listen", status: .osError)
+        case .cannotListen(let host, let port, let why, let errno):
+            .cannotListen(on: "\(HostPort(host: host, port: port))", why: why, errno: errno)
         case .cannotOpenDatabase(let path, let why):
             OperatorError(
                 "cannot use the database \(path): \(why)",
                 advice: "Check its permissions and the space on the disk; moved away, it is made anew, and the routers "
                     + "register again",
                 status: .inputOutput)
-        case .cannotReadAllowFile(let path, let why):
+        case .cannotReadAllowFile(let path, let why, EACCES):
+            OperatorError(
+                "cannot read the routers' file \(path): \(why)",
+                advice: "Let the user that the directory server runs as read it; it is no secret: chmod 644 \(path)",
+                status: .permission)
+        case .cannotReadAllowFile(let path, let why, _):
             OperatorError(
                 "cannot read the routers' file \(path): \(why)", advice: "Check the path given with --routers",
                 status: .noInput)

@@ -12,7 +12,8 @@ extension OnionClientError.Kind {
         switch self {
         case .directoryUnreachable: .unavailable
         case .wrongDirectory: .wrongProtocol
-        case .clockOff: .configuration
+        // Soon after a start a machine may not have the time yet: the service manager is to try again.
+        case .clockOff: .temporary
         }
     }
 }

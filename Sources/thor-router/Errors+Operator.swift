@@ -10,9 +10,7 @@ extension RouterError: OperatorFacing {
     package var operatorError: OperatorError {
         switch self {
         case .cannotListen(let endpoint, let errno):
-            OperatorError(
-                "cannot listen on \(endpoint): \(String(cString: strerror(errno)))",
-                advice: "Stop what uses the port, or choose another address or port with --listen", status: .osError)
+            .cannotListen(on: "\(endpoint)", why: String(cString: strerror(errno)), errno: errno)
         case .noListeningAddress:
             OperatorError("the system does not say where the router listens", advice: "", status: .osError)
         case .noPublicAddress:
@@ -28,17 +26,17 @@ extension DirectoryConnectionError: OperatorFacing {
     package var operatorError: OperatorError {
         switch self.recovery {
         case .fixConfiguration(let advice):
-            OperatorError(
-                "\(self)", advice: self.refusalAdvice ?? advice,
-                status: self.isClockOff || self.isSuperseded ? .configuration : .wrongProtocol)
+            OperatorError("\(self)", advice: self.refusalAdvice ?? advice, status: self.statusForGood)
         case .tryAgain:
             OperatorError(
-                "\(self)", advice: "Check the address, and that the directory server runs and can be reached from here",
+                "\(self)",
+                advice: self.refusalAdvice
+                    ?? "Check the address, and that the directory server runs and can be reached from here",
                 status: .unavailable)
         }
     }
 
-    /// What to do about a refusal for good; nil where it is none. Its own text is in the description already.
+    /// What to do about a refusal; nil where it is none. Its own text is in the description already.
     private var refusalAdvice: String? {
         guard case .refused(let code, _) = self else { return nil }
         return switch code {
@@ -52,12 +50,16 @@ extension DirectoryConnectionError: OperatorFacing {
         }
     }
 
-    private var isClockOff: Bool {
-        if case .clockOff = self { true } else { false }
-    }
-
-    /// Two routers with one key that are started again by themselves put each other out for ever.
-    private var isSuperseded: Bool {
-        if case .refused(.superseded, _) = self { true } else { false }
+    /// The code of an error that trying again does not cure by itself.
+    private var statusForGood: ExitStatus {
+        switch self {
+        // The service manager is to start the router again: soon after a start a machine may not have the time yet.
+        case .clockOff, .refused(.clockSkew, _): .temporary
+        // Two routers with one key that are started again by themselves put each other out for ever.
+        case .refused(.superseded, _): .configuration
+        case .unreachable, .notADirectory, .wrongDirectoryKey, .protocolViolation, .unexpectedAnswer, .refused,
+            .timedOut, .closed, .alreadyAsked:
+            .wrongProtocol
+        }
     }
 }

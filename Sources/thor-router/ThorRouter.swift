@@ -135,8 +135,9 @@ struct ThorRouter: AsyncParsableCommand {
                 },
                 onReady: {
                     StandardOutput.ready()
-                    ServiceManager.ofProcess.ready("in the consensus")
-                })
+                    ServiceManager.ofProcess.ready("\(RouterStanding.listed)")
+                },
+                onStanding: { ServiceManager.ofProcess.status("\($0)") })
             do {
                 try await Daemon.serve([router], state: state, watchdog: watchdog, options: self.daemon, logger: logger)
             } catch let error as KeyFileError {

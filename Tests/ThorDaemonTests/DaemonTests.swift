@@ -29,6 +29,18 @@ struct DaemonTests {
         #expect(refused.errors.hasPrefix("thor-directory: it is not said which routers may register. Give "))
     }
 
+    @Test(
+        "a port that is refused calls for another one, one that is taken for its user to stop",
+        arguments: [
+            (EACCES, "Not every user may have a port below 1024: choose one from 1024 with --listen"),
+            (EADDRINUSE, "Stop what uses the port, or choose another address or port with --listen"),
+        ])
+    func port(errno: Int32, advice: String) {
+        #expect(
+            OperatorError.cannotListen(on: "0.0.0.0:443", why: "no", errno: errno)
+                == OperatorError("cannot listen on 0.0.0.0:443: no", advice: advice, status: .osError))
+    }
+
     @Test("serves until the end of its input, if it is to end with its parent") func serve() throws {
         let directory = FileManager.default.temporaryDirectory.appendingPathComponent("thor-\(UUID().uuidString)").path
         try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: false)
@@ -43,6 +55,8 @@ struct DaemonTests {
             ])
         while !daemon.output.contains("\nready\n") { try #require(daemon.read()) }
         #expect(daemon.output.hasPrefix("listening 127.0.0.1:"))
+        // It would end at once, and not in order.
+        #expect(daemon.hangUp() == 0)
         daemon.closeInput()
         #expect(daemon.end() == 0)
         #expect(daemon.errors.contains("warning logs will hold addresses that tell who talks with whom"))
@@ -78,6 +92,9 @@ private final class Program {
     }
 
     var errors: String { (try? String(contentsOfFile: self.errorPath, encoding: .utf8)) ?? "" }
+
+    /// Send SIGHUP, and return what kill(2) does.
+    func hangUp() -> Int32 { kill(self.process.processIdentifier, SIGHUP) }
 
     func closeInput() { try? self.input.fileHandleForWriting.close() }
 

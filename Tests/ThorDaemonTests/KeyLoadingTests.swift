@@ -62,6 +62,18 @@ struct KeyLoadingTests {
         #expect(try KeyLoading.password(path) == Array("secret".utf8))
     }
 
+    @Test("a file that this user may not open ends with the code for permissions, and is no fault of the disk")
+    func forbidden() {
+        let error = KeyFileError.io(path: "p", operation: "open", errno: EACCES)
+        #expect(error.operatorError.status == .permission && !"\(error.operatorError)".contains("disk"))
+        #expect(
+            KeyLoading.passwordError(error, "p")
+                == OperatorError(
+                    "the user that this program runs as may not read the password file p",
+                    advice: "Make that user its owner, with mode 0600", status: .permission))
+        #expect(KeyFileError.io(path: "p", operation: "open", errno: EIO).operatorError.status == .inputOutput)
+    }
+
     private func file(_ text: String) throws -> String {
         let path = "\(NSTemporaryDirectory())/thor-secret-\(UInt64.random(in: 0 ... .max))"
         try Data(text.utf8).write(to: URL(fileURLWithPath: path))

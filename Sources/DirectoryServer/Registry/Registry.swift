@@ -50,7 +50,7 @@ package struct Registry: Sendable {
         for router in stored where admission.admits(router.descriptor.identity) {
             self.entries[router.descriptor.identity] = RouterEntry(
                 descriptor: router.descriptor, firstSeen: router.firstSeen, lastSeen: router.lastSeen,
-                standing: router.isListed ? .held : .absent, lastHeard: now,
+                standing: router.isListed ? .held : .absent, reason: .listedBefore, lastHeard: now,
                 isExit: router.descriptor.descriptor.exitPolicy.mayAllowAnything)
         }
         self.losses.started(until: now + limits.grace)
@@ -111,7 +111,7 @@ package struct Registry: Sendable {
         case .unreachable: refusal = .unreachable
         case .handshakeFailed: refusal = .handshakeFailed
         }
-        self.lose([identity], now: now)
+        self.lose([identity], because: waiting.connection == nil ? .closed : .refused, now: now)
         guard let connection = waiting.connection else { return .none }
         self.forget(connection)
         return .refuse(connection, refusal)
@@ -163,10 +163,11 @@ package struct Registry: Sendable {
             // A registration under way is a sign of life.
             return now - entry.lastHeard >= self.limits.silenceAllowed && self.pending[identity]?.connection == nil
         }
-        self.lose(silent.keys.sorted(), now: now)
+        self.lose(silent.keys.sorted(), because: .heartbeatsMissed, now: now)
         guard self.losses.graceEnded(now: now) else { return }
         for (identity, entry) in self.entries where entry.standing == .held {
             self.entries[identity]?.standing = .absent
+            self.entries[identity]?.reason = .notBack
             self.isChanged = true
         }
     }
@@ -202,6 +203,12 @@ package struct Registry: Sendable {
         self.pending[probe.descriptor.identity]?.probe.number == probe.number
     }
 
+    /// Why a router is in the list, or is not any more.
+    func listingReason(of router: Ed25519PublicKey) -> ListingReason {
+        // Of those that were listed only the allow file makes the registry forget one.
+        self.entries[router]?.reason ?? .notAdmitted
+    }
+
     /// Whether the router has proved itself once.
     func isKnown(_ router: Ed25519PublicKey) -> Bool { self.entries[router] != nil }
 
@@ -225,9 +232,11 @@ package struct Registry: Sendable {
     ) -> RegistrationRefusal? {
         guard peerKey == router.linkKey else { return .wrongLinkKey }
         guard self.admission.admits(router.identity) else { return .notAdmitted }
-        guard router.published <= unixSeconds.addingClamped(self.limits.clockToleranceSeconds) else {
-            return .fromTheFuture
-        }
+        // One that is behind would register, not believe the list that it then gets, and come again for ever.
+        let tolerance = self.limits.clockToleranceSeconds
+        guard router.published <= unixSeconds.addingClamped(tolerance),
+            unixSeconds <= router.published.addingClamped(tolerance)
+        else { return .clockOff }
         let known = self.pending[router.identity]?.probe.descriptor ?? self.entries[router.identity]?.descriptor
         if let known, router.sequence < known.descriptor.sequence { return .older }
         guard router.addresses.allSatisfy({ self.limits.allowsAddress($0.address) }) else {
@@ -255,7 +264,8 @@ package struct Registry: Sendable {
             guard let connection = waiting.connection else { return }
             self.entries[identity] = RouterEntry(
                 descriptor: descriptor, firstSeen: unixSeconds, lastSeen: unixSeconds, standing: .running(since: now),
-                lastHeard: now, connection: connection, isExit: descriptor.descriptor.exitPolicy.mayAllowAnything)
+                reason: .registered, lastHeard: now, connection: connection,
+                isExit: descriptor.descriptor.exitPolicy.mayAllowAnything)
             self.isChanged = true
             return
         }
@@ -269,6 +279,7 @@ package struct Registry: Sendable {
         case .held: entry.standing = .running(since: now)
         case .absent:
             entry.standing = .running(since: now)
+            entry.reason = waiting.connection == nil ? .answersAgain : .registered
             self.isChanged = true
         }
         entry.lastHeard = now
@@ -277,15 +288,19 @@ package struct Registry: Sendable {
     }
 
     /// Take routers out of the consensus, or hold them when too many go at once.
-    private mutating func lose(_ identities: [Ed25519PublicKey], now: NIODeadline) {
+    private mutating func lose(_ identities: [Ed25519PublicKey], because reason: ListingReason, now: NIODeadline) {
         for identity in identities where self.entries[identity]?.isListed == true {
             self.entries[identity]?.standing = self.losses.holdsAll(now: now) ? .held : .absent
             guard self.entries[identity]?.standing == .absent else { continue }
+            self.entries[identity]?.reason = reason
             self.isChanged = true
             self.losses.lost(identity, now: now, window: self.limits.heartbeatInterval)
             let gone = self.losses.recent.filter { self.entries[$0]?.standing == .absent }
             guard gone.count * 2 > self.listedCount + gone.count else { continue }
-            for other in gone { self.entries[other]?.standing = .held }
+            for other in gone {
+                self.entries[other]?.standing = .held
+                self.entries[other]?.reason = .heldWithMost
+            }
             self.losses.mostVanished(until: now + self.limits.grace)
         }
     }

@@ -25,8 +25,8 @@ package enum RegistrationRefusal: Error, Equatable, Sendable {
     case wrongLinkKey
     /// A descriptor of the same router with a higher sequence is known.
     case older
-    /// The descriptor is from the future: one of the clocks is wrong.
-    case fromTheFuture
+    /// The descriptor is of another time: one of the clocks is wrong.
+    case clockOff
     /// It names no address, or one that is not on the public Internet.
     case unusableAddress
     /// The probe could not connect.
@@ -40,6 +40,19 @@ package enum RegistrationRefusal: Error, Equatable, Sendable {
     case tooOften
     /// A newer registration of the same router took over.
     case superseded
+}
+
+/// Why a router is in the list, or is not any more: for the operator.
+package enum ListingReason: String, Sendable {
+    case registered = "registered"
+    case answersAgain = "it answers again"
+    case listedBefore = "listed before the server's start"
+    case heldWithMost = "kept, as most vanished at once"
+    case heartbeatsMissed = "heartbeats missed"
+    case closed = "its connection closed, and it does not answer"
+    case refused = "registered anew, and does not answer"
+    case notBack = "kept for a while, and did not come back"
+    case notAdmitted = "not in the allow file any more"
 }
 
 extension Registry {

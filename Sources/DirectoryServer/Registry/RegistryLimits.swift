@@ -16,7 +16,7 @@ package struct RegistryLimits: Equatable, Sendable {
     package var newcomerCount = 256
     /// At least this long between two probes that a router's heartbeats cause.
     package var probeSpacing: TimeAmount = .seconds(1)
-    /// A descriptor may be this much ahead of the server's clock.
+    /// A descriptor may be this much ahead of the server's clock, or behind it.
     package var clockToleranceSeconds = DirectoryLimits.clockSkewSeconds
     package var forgetAfterSeconds: UInt64 = 30 * 24 * 3600
     /// A consensus is signed anew at least this often.

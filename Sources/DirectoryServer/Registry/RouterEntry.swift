@@ -28,6 +28,8 @@ struct RouterEntry: Sendable {
     /// Unix seconds of the last sign of life.
     var lastSeen: UInt64
     var standing: Standing
+    /// Why it came into the list, or went out of it, the last time.
+    var reason: ListingReason
     /// The last sign of life on the server's own clock.
     var lastHeard: NIODeadline
     /// When a heartbeat last made the server probe.

@@ -61,9 +61,9 @@ struct AllowFileWatch: Sendable {
 
     static func words(_ error: DirectoryServerError) -> String {
         switch error {
-        case .cannotReadAllowFile(let path, let why): "\(path): \(why)"
+        case .cannotReadAllowFile(let path, let why, _): "\(path): \(why)"
         case .malformedAllowFile(let path, let errors): "\(path), \(errors.map(\.description).joined(separator: "; "))"
-        case .cannotListen(_, _, let why), .cannotOpenDatabase(_, let why): why
+        case .cannotListen(_, _, let why, _), .cannotOpenDatabase(_, let why): why
         }
     }
 
@@ -72,8 +72,9 @@ struct AllowFileWatch: Sendable {
         do {
             data = try Data(contentsOf: URL(fileURLWithPath: path))
         } catch {
-            let isThere = FileManager.default.fileExists(atPath: path)
-            throw .cannotReadAllowFile(path: path, why: isThere ? "it cannot be opened" : "there is no such file")
+            let code = ((error as NSError).userInfo[NSUnderlyingErrorKey] as? POSIXError)?.code.rawValue
+            throw .cannotReadAllowFile(
+                path: path, why: code.map { String(cString: strerror($0)) } ?? "it cannot be opened", errno: code)
         }
         guard data.count <= Self.byteCountLimit, let text = String(data: data, encoding: .utf8) else {
             throw .cannotReadAllowFile(path: path, why: "it is not a text file of at most 1 MiB")

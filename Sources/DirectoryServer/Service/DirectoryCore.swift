@@ -39,6 +39,8 @@ actor DirectoryCore {
     private var subscribers: [ConnectionID: AsyncStream<Consensus>.Continuation] = [:]
     /// Routers that passed their probe and are told so once a consensus lists them.
     private var accepted: [ConnectionID] = []
+    /// Routers without a place here that the log has named within the hour, or since the allow file changed.
+    private var loggedStrangers: Set<Ed25519PublicKey> = []
     private var isStoreFailing = false
     private var nextPruning = NIODeadline.uptimeNanoseconds(0)
 
@@ -159,6 +161,26 @@ actor DirectoryCore {
         }
     }
 
+    /// Whether the log is to show that a registration was refused.
+    ///
+    /// Who has no place here cannot fill it: identities cost nothing. Of each it shows one refusal, up to a number.
+    func isLogged(_ refusal: RegistrationRefusal, of router: Ed25519PublicKey) -> Bool {
+        switch refusal {
+        case .wrongLinkKey: return false
+        case .notAdmitted:
+            guard !self.loggedStrangers.contains(router) else { return false }
+            guard self.loggedStrangers.count < self.limits.loggedStrangerCount else {
+                self.metrics.reached(.loggedStrangers)
+                return false
+            }
+            self.loggedStrangers.insert(router)
+            return true
+        case .older, .clockOff, .unusableAddress, .unreachable, .handshakeFailed, .registryFull, .tooManyNewcomers,
+            .tooOften, .superseded:
+            return true
+        }
+    }
+
     private func takesRegistration(of router: Ed25519PublicKey, over connection: ConnectionID) -> Bool {
         guard let network = self.connections.network(of: connection) else { return false }
         let isKnown = self.registry.isKnown(router)
@@ -199,6 +221,7 @@ actor DirectoryCore {
     }
 
     func admissionChanged(to admission: Admission) {
+        self.loggedStrangers = []
         for connection in self.registry.admissionChanged(to: admission) {
             self.close(connection, because: .notAdmitted)
         }
@@ -237,6 +260,7 @@ actor DirectoryCore {
         // Not by the date: a clock that was set back would leave it for as long.
         if now >= self.nextPruning {
             self.nextPruning = now + .hours(1)
+            self.loggedStrangers = []
             self.registry.prune(unixSeconds: self.outside.unixSeconds)
         }
         self.publishIfDue()
@@ -265,6 +289,7 @@ actor DirectoryCore {
                 revision: publication.revision, validAfter: publication.validAfter,
                 freshUntil: publication.freshUntil, validUntil: publication.validUntil, parameters: self.parameters,
                 routers: publication.routers, signedBy: self.directoryKey)
+            self.logChanges(from: self.current, to: consensus)
             self.current = consensus
             self.metrics.consensuses.increment()
             self.isStoreFailing = false
@@ -284,6 +309,25 @@ actor DirectoryCore {
             }
             self.isStoreFailing = true
         }
+    }
+
+    private func logChanges(from old: Consensus?, to new: Consensus) {
+        let before = Dictionary(uniqueKeysWithValues: (old?.routers ?? []).map { ($0.identity, $0) })
+        let after = Dictionary(uniqueKeysWithValues: new.routers.map { ($0.identity, $0) })
+        for router in new.routers where before[router.identity] == nil { self.log("router joined the list", router) }
+        for router in old?.routers ?? [] where after[router.identity] == nil {
+            self.log("router left the list", router)
+        }
+    }
+
+    private func log(_ message: Logger.Message, _ router: ConsensusRouter) {
+        self.logger.info(
+            message,
+            metadata: [
+                "router.fingerprint": "\(router.identity.base64URL)",
+                "router.nickname": "\(router.descriptor.descriptor.nickname)",
+                "reason": "\(self.registry.listingReason(of: router.identity).rawValue)",
+            ])
     }
 
     private func answer(_ connection: ConnectionID, _ outcome: Outcome) {

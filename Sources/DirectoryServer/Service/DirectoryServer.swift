@@ -175,9 +175,10 @@ package struct DirectoryServer: Service, CustomStringConvertible {
                     }
                 }
         } catch {
+            let code = (error as? IOError)?.errnoCode
             throw DirectoryServerError.cannotListen(
                 host: self.configuration.host, port: self.configuration.port,
-                why: (error as? IOError).map { String(cString: strerror($0.errnoCode)) } ?? "\(error)")
+                why: code.map { String(cString: strerror($0)) } ?? "\(error)", errno: code)
         }
     }
 

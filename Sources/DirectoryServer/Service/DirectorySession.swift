@@ -92,10 +92,9 @@ struct DirectorySession: Sendable {
             // A server that stops ends registrations under way: that is no verdict on the router, which would end at one.
             if Task.isCancelled { return .error(.shuttingDown, text: "the directory server is stopping") }
             let name = descriptor.descriptor.nickname
-            // Who has no place here cannot fill the log.
-            let level: Logger.Level = error == .notAdmitted || error == .wrongLinkKey ? .debug : .info
+            let isLogged = await self.core.isLogged(error, of: descriptor.identity)
             self.logger.log(
-                level: level, "registration refused",
+                level: isLogged ? .info : .debug, "registration refused",
                 metadata: [
                     "router.fingerprint": "\(descriptor.identity.base64URL)", "router.nickname": "\(name)",
                     "reason": "\(error)",

@@ -7,7 +7,7 @@ extension RegistrationRefusal {
         case .notAdmitted: .notAllowed
         case .wrongLinkKey: .wrongLinkKey
         case .older: .staleSequence
-        case .fromTheFuture: .clockSkew
+        case .clockOff: .clockSkew
         case .unusableAddress: .addressNotPublic
         case .unreachable: .unreachable
         case .handshakeFailed: .handshakeFailed
@@ -21,7 +21,7 @@ extension RegistrationRefusal {
         case .notAdmitted: "this router is not in the directory's allow file; ask its operator to add the fingerprint"
         case .wrongLinkKey: "the connection does not prove the link key that the descriptor names"
         case .older: "a descriptor with a higher sequence is known; is the router running twice?"
-        case .fromTheFuture: "the descriptor is from the future; check the router's clock"
+        case .clockOff: "the router's clock and the directory's are more than 5 minutes apart"
         case .unusableAddress: "the advertised address is not on the public Internet"
         case .unreachable:
             "the directory cannot connect to the advertised address; check --advertise, port forwarding and firewall"

@@ -17,22 +17,26 @@ package final class OnionRouter: Service, Sendable {
     private let onStart: @Sendable ([any EventLoop]) -> Void
     private let onListening: @Sendable (Endpoint) -> Void
     private let onReady: @Sendable () -> Void
+    private let onStanding: @Sendable (RouterStanding) -> Void
 
     /// - Parameters:
     ///   - onStart: called once, with the event loops that share the OR's work.
     ///   - onListening: called once links are accepted.
     ///   - onReady: called once the OR is in the consensus.
+    ///   - onStanding: called with each change of the OR's place in the network, from its first registration on.
     package init(
         configuration: RouterConfiguration, logger: Logger,
         onStart: @escaping @Sendable ([any EventLoop]) -> Void = { _ in },
         onListening: @escaping @Sendable (Endpoint) -> Void = { _ in },
-        onReady: @escaping @Sendable () -> Void = {}
+        onReady: @escaping @Sendable () -> Void = {},
+        onStanding: @escaping @Sendable (RouterStanding) -> Void = { _ in }
     ) {
         self.configuration = configuration
         self.logger = logger
         self.onStart = onStart
         self.onListening = onListening
         self.onReady = onReady
+        self.onStanding = onStanding
     }
 
     /// Run until graceful shutdown or cancellation.
@@ -88,19 +92,21 @@ package final class OnionRouter: Service, Sendable {
         self.onStart(Array(group.makeIterator()))
         let listener = try await self.listen(transport, shared, on: group)
         guard let bound = listener.localAddress.flatMap(Endpoint.init) else { throw RouterError.noListeningAddress }
-        let addresses = [try self.advertised(bound)]
+        // Before anybody hears that it listens: without an address to tell, it cannot start.
+        _ = try self.advertised(bound)
         self.onListening(bound)
 
         let dialler = try DirectoryDialler(directoryKey: configuration.directoryKey, credentials: credentials)
         let directoryLoop = group.next()
         let directory = RouterDirectory(
             configuration: configuration, linkKey: credentials.publicKey, shared: shared,
-            keys: KeptOnionKeys(ring, store: keys), addresses: addresses, logger: self.logger,
+            keys: KeptOnionKeys(ring, store: keys), addresses: { [try self.advertised(bound)] },
+            logger: self.logger,
             connect: {
                 try await dialler.connect(
                     host: configuration.directoryHost, port: configuration.directoryPort, on: directoryLoop)
             },
-            onReady: self.onReady)
+            onReady: self.onReady, onStanding: self.onStanding)
         let result: Result<Void, any Error>
         do {
             try await cancelWhenGracefulShutdown { try await directory.run() }

@@ -15,10 +15,11 @@ actor RouterDirectory {
     private let linkKey: Ed25519PublicKey
     private let connect: @Sendable () async throws -> DirectoryConnection
     private let shared: RouterShared
-    /// Where others reach this OR.
-    private let addresses: [Endpoint]
+    /// Where others reach this OR; asked at each registration, for the machine's addresses may change.
+    private let addresses: @Sendable () throws -> [Endpoint]
     private let logger: Logger
     private let onReady: @Sendable () -> Void
+    private let onStanding: @Sendable (RouterStanding) -> Void
     private let outside: TimeAndChance
 
     private let store: ConsensusStore
@@ -27,6 +28,7 @@ actor RouterDirectory {
     /// Whether the directory has accepted this OR once: what fails later is tried again.
     private var wasRegistered = false
     private var isReady = false
+    private var standing: RouterStanding?
     /// Of the newest descriptor that was signed.
     private var lastSequence: UInt64 = 0
     private var backoff: JitteredBackoff
@@ -38,10 +40,12 @@ actor RouterDirectory {
     /// - Parameters:
     ///   - connect: opens a connection to the directory.
     ///   - onReady: called once, when the OR is in the consensus.
+    ///   - onStanding: called with each change of the OR's place, from its first registration on.
     init(
         configuration: RouterConfiguration, linkKey: Ed25519PublicKey, shared: RouterShared, keys: KeptOnionKeys,
-        addresses: [Endpoint], outside: TimeAndChance = .system, logger: Logger,
-        connect: @escaping @Sendable () async throws -> DirectoryConnection, onReady: @escaping @Sendable () -> Void
+        addresses: @escaping @Sendable () throws -> [Endpoint], outside: TimeAndChance = .system, logger: Logger,
+        connect: @escaping @Sendable () async throws -> DirectoryConnection, onReady: @escaping @Sendable () -> Void,
+        onStanding: @escaping @Sendable (RouterStanding) -> Void = { _ in }
     ) {
         self.configuration = configuration
         self.linkKey = linkKey
@@ -52,6 +56,7 @@ actor RouterDirectory {
         self.addresses = addresses
         self.logger = logger
         self.onReady = onReady
+        self.onStanding = onStanding
         self.outside = outside
         self.generator = outside.generator
         self.backoff = JitteredBackoff(
@@ -73,6 +78,7 @@ actor RouterDirectory {
                 try Task.checkCancellation()
                 guard self.wasRegistered, !Self.isSuperseded(error) else { throw error }
                 self.logger.info("directory connection lost; trying again", metadata: ["error": "\(error)"])
+                self.stands(.disconnected(why: "\(error)"))
                 try await self.outside.sleep(self.backoff.next(using: &self.generator))
             }
         }
@@ -89,6 +95,12 @@ actor RouterDirectory {
         guard let stored = self.store.load(directoryKey: self.configuration.directoryKey) else { return }
         self.consensus = stored
         if stored.isValid(now: self.outside.unixSeconds) { self.shared.publish(NetworkView(consensus: stored)) }
+    }
+
+    private func stands(_ standing: RouterStanding) {
+        guard standing != self.standing else { return }
+        self.standing = standing
+        self.onStanding(standing)
     }
 
     private func keep(_ consensus: Consensus) {
@@ -136,7 +148,7 @@ actor RouterDirectory {
             let wait = TimeAmount.seconds(Int64(self.parameters[.consensusWait]))
             let new = try await connection.consensus(newerThan: self.consensus?.revision ?? 0, wait: wait)
             try new?.acceptance(after: self.consensus, now: self.outside.unixSeconds)
-            // Only now: with a clock that is wrong every registration succeeds, and costs the directory a probe.
+            // Only now: a registration succeeds, and costs the directory a probe, also when its list is not believed here.
             self.backoff.reset()
             guard let new else { continue }
             self.consensus = new
@@ -144,11 +156,14 @@ actor RouterDirectory {
             self.backoff.update(maximum: .milliseconds(Int64(new.parameters[.registrationBackoffMaximum])))
             self.shared.publish(NetworkView(consensus: new))
             // An older list may still name this OR as it was before a restart.
-            guard !self.isReady, new.revision >= revision,
-                new.router(self.configuration.identityKey.publicKey) != nil
-            else { continue }
-            self.isReady = true
-            self.onReady()
+            guard new.revision >= revision else { continue }
+            let isListed = new.router(self.configuration.identityKey.publicKey) != nil
+            if isListed, !self.isReady {
+                self.isReady = true
+                self.onReady()
+            }
+            if !isListed { self.logger.info("not in the consensus any more") }
+            self.stands(isListed ? .listed : .notListed)
         }
     }
 
@@ -201,7 +216,7 @@ actor RouterDirectory {
                 lifetime: self.parameters[.onionKeyLifetime], overlap: self.parameters[.onionKeyOverlap]),
             published: self.outside.unixSeconds,
             sequence: self.nextSequence(),
-            addresses: self.addresses,
+            addresses: try self.addresses(),
             nickname: self.configuration.nickname,
             exitPolicy: self.configuration.exitPolicy,
             country: self.configuration.country,

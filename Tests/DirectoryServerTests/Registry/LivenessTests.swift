@@ -30,6 +30,10 @@ struct LivenessTests {
             self.test.advance(2000)
         }
 
+        func reason(_ index: Int) -> ListingReason {
+            self.test.registry.listingReason(of: self.routers[index].fingerprint)
+        }
+
         func isListed(_ index: Int) -> Bool { self.test.listed.contains(self.routers[index].fingerprint) }
     }
 
@@ -40,9 +44,9 @@ struct LivenessTests {
         network.beatAndAdvance([1, 2, 3, 4])
         #expect(network.isListed(0))
         network.test.advance(499)
-        #expect(network.isListed(0))
+        #expect(network.isListed(0) && network.reason(0) == .registered)
         network.test.advance(1)
-        #expect(!network.isListed(0))
+        #expect(!network.isListed(0) && network.reason(0) == .heartbeatsMissed)
         #expect(network.test.listed.count == 4)
     }
 
@@ -56,7 +60,7 @@ struct LivenessTests {
         #expect(network.test.beat(network.connections[0], 101) == .acknowledge)
         #expect(!network.isListed(0))
         #expect(network.test.finish(probe) == .none)
-        #expect(network.isListed(0))
+        #expect(network.isListed(0) && network.reason(0) == .answersAgain)
     }
 
     @Test("heartbeats of a router that cannot be reached cause a probe a second, and no more") func doubts() throws {
@@ -93,7 +97,7 @@ struct LivenessTests {
         let probe = try network.test.closed(network.connections[0])
         #expect(network.isListed(0))
         #expect(network.test.finish(probe, .unreachable) == .none)
-        #expect(!network.isListed(0))
+        #expect(!network.isListed(0) && network.reason(0) == .closed)
     }
 
     @Test("a router that answers the probe has three beats' time to come back") func closedAndAlive() throws {
@@ -128,9 +132,17 @@ struct LivenessTests {
         // Three intervals and the longest backoff: 6 s + 4 s.
         for _ in 0..<4 { network.beatAndAdvance([3, 4]) }
         network.test.advance(1999)
-        #expect(network.test.listed.count == 5)
+        #expect(network.test.listed.count == 5 && network.reason(0) == .heldWithMost)
         network.test.advance(1)
-        #expect(network.test.listed.count == 2)
+        #expect(network.test.listed.count == 2 && network.reason(0) == .notBack)
+    }
+
+    @Test("a router that registers anew and does not answer is taken out, and for that reason") func failedAnew() throws
+    {
+        var network = try Network(5)
+        let (connection, probe) = try network.test.register(network.routers[0], sequence: 2)
+        #expect(network.test.finish(probe, .unreachable) == .refuse(connection, .unreachable))
+        #expect(!network.isListed(0) && network.reason(0) == .refused)
     }
 
     @Test("the connection of a router that is out already is closed without a probe") func closedAbsent() throws {

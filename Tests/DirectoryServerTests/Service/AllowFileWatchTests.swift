@@ -34,6 +34,16 @@ struct AllowFileWatchTests {
                 == "r: there is no such file")
     }
 
+    @Test("gives the system's reason why the file cannot be read") func unreadable() throws {
+        let directory = try TemporaryDirectory()
+        for (path, code) in [(directory.file("none"), ENOENT), (directory.path, EISDIR)] {
+            #expect(
+                throws: DirectoryServerError.cannotReadAllowFile(
+                    path: path, why: String(cString: strerror(code)), errno: code)
+            ) { try AllowFileWatch(source: .file(path)) }
+        }
+    }
+
     @Test("a file of so many bytes is read, and one of one more is not", arguments: [0, 1]) func size(extra: Int) throws
     {
         let directory = try TemporaryDirectory()

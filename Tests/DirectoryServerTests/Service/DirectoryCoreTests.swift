@@ -203,6 +203,45 @@ struct DirectoryCoreTests {
         #expect(test.logged == ["consensus not published; trying again"])
     }
 
+    @Test("the log names who joins the list and who leaves it, and why") func listing() async throws {
+        let test = try TestCore()
+        await test.core.tick()
+        let (registration, probe) = try await test.register(TestRouter())
+        await test.core.probeFinished(try #require(probe), .completed)
+        test.clock.advance(200)
+        await test.core.tick()
+        _ = try await registration.value
+        #expect(test.reasons == ["router joined the list: registered"])
+        test.clock.advance(200)
+        await test.core.admissionChanged(to: .listed([:]))
+        #expect(
+            test.reasons == [
+                "router joined the list: registered", "router left the list: not in the allow file any more",
+            ])
+    }
+
+    @Test("the log names each router without a place here once, so many of them, until the hour is over")
+    func strangers() async throws {
+        let test = try TestCore(connections: { $0.loggedStrangerCount = 2 })
+        let strangers = (0..<3).map { _ in TestRouter().fingerprint }
+        await test.core.tick()
+        for wait in [0, 3_600_000 as Int64] {
+            test.clock.advance(wait)
+            await test.core.tick()
+            for (stranger, isLogged) in zip(strangers, [true, true, false]) {
+                #expect(await test.core.isLogged(.notAdmitted, of: stranger) == isLogged)
+                #expect(await !test.core.isLogged(.notAdmitted, of: stranger))
+            }
+        }
+        #expect(test.reached == Array(repeating: .loggedStrangers, count: 4))
+        await test.core.admissionChanged(to: .listed([:]))
+        #expect(await test.core.isLogged(.notAdmitted, of: strangers[0]))
+        for _ in 0..<2 {
+            #expect(await test.core.isLogged(.unreachable, of: strangers[0]))
+            #expect(await !test.core.isLogged(.wrongLinkKey, of: strangers[0]))
+        }
+    }
+
     @Test("stored routers that cannot be read are spoken of, and nothing else", arguments: [true, false])
     func damaged(isDamaged: Bool) throws {
         let test = try TestCore()

@@ -20,12 +20,16 @@ struct TestCore: Sendable {
     let server: DirectoryServer
     private let directory: TemporaryDirectory
     private let reachedLimits = NIOLockedValueBox<[ServerLimit]>([])
-    private let messages: NIOLockedValueBox<[String]>
+    private let messages: NIOLockedValueBox<[(message: String, reason: String?)]>
 
     /// Limits that kept somebody from something, in order.
     var reached: [ServerLimit] { self.reachedLimits.withLockedValue { $0 } }
     /// What was logged.
-    var logged: [String] { self.messages.withLockedValue { $0 } }
+    var logged: [String] { self.messages.withLockedValue { $0.map(\.message) } }
+    /// What was logged with a reason.
+    var reasons: [String] {
+        self.messages.withLockedValue { $0.compactMap { line in line.reason.map { "\(line.message): \($0)" } } }
+    }
 
     init(
         connections: (inout ConnectionLimits) -> Void = { _ in }, registry: (inout RegistryLimits) -> Void = { _ in },
@@ -33,9 +37,11 @@ struct TestCore: Sendable {
     ) throws {
         let directory = try TemporaryDirectory()
         let clock = TestClock()
-        let messages = NIOLockedValueBox<[String]>([])
+        let messages = NIOLockedValueBox<[(message: String, reason: String?)]>([])
         let logger = Logger(label: "test") { _ in
-            EventLog { event in messages.withLockedValue { $0.append("\(event.message)") } }
+            EventLog { event in
+                messages.withLockedValue { $0.append(("\(event.message)", event.metadata?["reason"].map { "\($0)" })) }
+            }
         }
         var configuration = DirectoryServer.Configuration(
             host: "127.0.0.1", port: 0, directoryKey: Ed25519PrivateKey(), linkKey: Ed25519PrivateKey(),
@@ -70,7 +76,7 @@ struct TestCore: Sendable {
         _ router: TestRouter, sequence: UInt64 = 1
     ) async throws -> (outcome: Task<UInt64, any Error>, probe: RouterProbe?) {
         guard let connection = await self.connect() else { throw TestFailure("no connection") }
-        let descriptor = try router.descriptor(sequence: sequence)
+        let descriptor = try router.descriptor(sequence: sequence, published: self.clock.outside.unixSeconds)
         let core = self.core
         let outcome = Task {
             try await core.register(descriptor, over: connection, peerKey: router.linkKey.publicKey)

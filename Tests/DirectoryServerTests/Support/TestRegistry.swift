@@ -42,8 +42,8 @@ struct TestRegistry {
     ) throws -> (connection: ConnectionID, probe: RouterProbe) {
         let connection = self.nextConnection()
         let decision = self.registry.registered(
-            try router.descriptor(sequence: sequence), over: connection, peerKey: router.linkKey.publicKey,
-            unixSeconds: self.unixSeconds)
+            try router.descriptor(sequence: sequence, published: self.unixSeconds), over: connection,
+            peerKey: router.linkKey.publicKey, unixSeconds: self.unixSeconds)
         guard case .probe(let probe, _) = decision else {
             throw TestFailure("registration: \(decision)")
         }

@@ -108,6 +108,37 @@ struct RouterDirectoryTests {
         // Asked for the one after 6, it has that; and once is enough.
         #expect(state.readyCountWhenAsked == [0: 0, 4: 0, 5: 0, 6: 1, 7: 1] && state.readyCount == 1)
     }
+
+    @Test("it says when it goes out of the list and comes back, and why the directory is lost")
+    func standing() async throws {
+        let play = Play()
+        play.state.withLockedValue { state in
+            state.sleep = { $0.isRefused }
+            state.answers = [0: (5, Play.start), 5: (6, 0), 6: (7, Play.start), 7: (8, Play.start)]
+            state.end = .notAllowed
+        }
+        await play.run { $0.registered.count == 2 }
+        let lost = DirectoryConnectionError.refused(.notAllowed, text: "")
+        #expect(
+            play.state.withLockedValue { $0.standings }
+                == [.listed, .notListed, .listed, .disconnected(why: "\(lost)")])
+        #expect(play.state.withLockedValue { $0.lines.count { $0 == "not in the consensus any more" } } == 1)
+    }
+
+    @Test("each registration names the addresses that there are then")
+    func addresses() async throws {
+        let play = Play()
+        let (old, new) = (ListedRouter.heron.endpoint, Endpoint(address: .v4(0x0808_0808), port: 9001))
+        play.state.withLockedValue { state in
+            state.sleep = { state in
+                if state.isRefused { state.addresses = [new] }
+                return state.isRefused
+            }
+            state.answers = [.max: (1, 1)]
+        }
+        await play.run { $0.registered.count == 2 }
+        #expect(play.state.withLockedValue { $0.registered.map(\.descriptor.addresses) } == [[old], [new]])
+    }
 }
 
 /// A router's standing, a clock that goes when somebody waits, and a directory that does as it is told.
@@ -125,6 +156,9 @@ private final class Play: Sendable {
         var isRefused = false
         var sleepCount = 0
         var readyCount = 0
+        var standings: [RouterStanding] = []
+        /// Where it says that others reach it.
+        var addresses = [ListedRouter.heron.endpoint]
         var readyCountWhenAsked: [UInt64: Int] = [:]
         var registered: [SignedDescriptor] = []
         /// Revision and this router's number in the list that follows a revision, 0 if it is not listed; without one the
@@ -194,7 +228,7 @@ private final class Play: Sendable {
             keys: KeptOnionKeys(
                 OnionKeyRing(current: .init(secret: TestRouter.onionKey, made: Self.start / 1000), previous: nil),
                 store: RouterKeyStore(directory: "/nonexistent")),
-            addresses: [heron.endpoint],
+            addresses: { self.state.withLockedValue { $0.addresses } },
             outside: TimeAndChance(
                 now: { .now() }, unixMilliseconds: { self.state.withLockedValue { $0.now } },
                 sleep: { _ in
@@ -208,7 +242,8 @@ private final class Play: Sendable {
                 EventLog(level: .info) { event in self.change { $0.lines.append("\(event.message)") } }
             },
             connect: { try await self.connect() },
-            onReady: { self.change { $0.readyCount += 1 } })
+            onReady: { self.change { $0.readyCount += 1 } },
+            onStanding: { standing in self.change { $0.standings.append(standing) } })
     }
 
     private func connect() async throws -> DirectoryConnection {
