@@ -65,9 +65,11 @@ struct StreamTurnTests {
         try cells.compactMap { try messages(in: $0.payload).first?.id }
     }
 
-    @Test("one that was silent for 20 ms goes ahead of others", arguments: [
-        (TimeAmount.milliseconds(19), false), (.milliseconds(20), true),
-    ])
+    @Test(
+        "one that was silent for 20 ms goes ahead of others",
+        arguments: [
+            (TimeAmount.milliseconds(19), false), (.milliseconds(20), true),
+        ])
     func silence(_ silence: TimeAmount, isAhead: Bool) throws {
         let circuit = try TestCircuit(window: 512, maximumWindow: 512)
         let sockets = try self.openBusyStreams(2, of: circuit)

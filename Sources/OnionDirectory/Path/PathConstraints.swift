@@ -77,7 +77,8 @@ public enum PathError: Error, Equatable, Sendable, CustomStringConvertible {
             "no router's exit policy allows port \(port) (with the country and exit asked for)"
         case .noLastHop(.resolver): "no router is an exit (in the country asked for)"
         case .noLastHop(.directory): "no router is running"
-        case .tooFewUnrelatedRouters: "no three routers of different families and networks are running"
+        case .tooFewUnrelatedRouters:
+            "no three routers of different families and networks (IPv4 /16, IPv6 /32) are running"
         }
     }
 }

@@ -1,4 +1,3 @@
-import NIOCore
 import OnionAddress
 import OnionDirectory
 
@@ -11,17 +10,8 @@ import OnionDirectory
 /// - Source: DESIGN §12
 struct ExitGate: Sendable {
     let policy: ExitPolicy
-    private let ownAddresses: Set<IPAddress>
-
-    init(policy: ExitPolicy, ownAddresses: Set<IPAddress>) {
-        self.policy = policy
-        self.ownAddresses = ownAddresses
-    }
-
-    /// The addresses of this machine's interfaces.
-    static func interfaceAddresses() throws -> Set<IPAddress> {
-        Set(try System.enumerateDevices().compactMap { $0.address.flatMap(Endpoint.init)?.address })
-    }
+    /// Whether an address is of one of this machine's interfaces.
+    let isOwn: @Sendable (IPAddress) -> Bool
 
     func allows(_ destination: Endpoint, in view: NetworkView) -> Bool {
         guard self.policy.allows(destination) else { return false }
@@ -44,6 +34,6 @@ struct ExitGate: Sendable {
     private func isOpen(_ destination: Endpoint, in view: NetworkView) -> Bool {
         guard !view.nodeEndpoints.contains(destination), !destination.address.isUnspecified else { return false }
         if SpecialPurpose.isLoopback(destination.address) { return view.parameters.allows(.allowLoopback) }
-        return !self.ownAddresses.contains(destination.address)
+        return !self.isOwn(destination.address)
     }
 }

@@ -75,12 +75,12 @@ package final class OnionRouter: Service, Sendable {
         let transport = try LinkTransport(credentials: credentials, limits: view.linkLimits) { observed in
             NetInfo(unixTime: TimeAndChance.system.unixSeconds, observedAddress: observed)
         }
+        let ownAddresses = try OwnAddresses(read: OwnAddresses.ofSystem)
         let shared = RouterShared(
             identity: identity, group: group, handshakes: handshakes,
             connector: ExitConnector(
                 resolver: resolver,
-                gate: ExitGate(
-                    policy: configuration.exitPolicy, ownAddresses: try ExitGate.interfaceAddresses()),
+                gate: ExitGate(policy: configuration.exitPolicy, isOwn: { ownAddresses.contains($0) }),
                 directory: configuration.directoryHost, directoryPort: configuration.directoryPort,
                 source: configuration.exitSource.map { ExitSource(address: $0) }),
             dial: { transport.dial($0, linkKey: $1, on: $2, owner: $3) },
@@ -152,7 +152,7 @@ package final class OnionRouter: Service, Sendable {
             return Endpoint(address: advertised.address, port: advertised.port ?? bound.port)
         }
         if !bound.address.isUnspecified { return bound }
-        let own = try ExitGate.interfaceAddresses()
+        let own = try OwnAddresses.ofSystem()
         guard let address = Self.publicAddress(among: own, isIPv4: bound.address.isIPv4) else {
             throw RouterError.noPublicAddress
         }

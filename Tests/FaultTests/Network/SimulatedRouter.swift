@@ -78,7 +78,7 @@ final class SimulatedRouter: @unchecked Sendable {
         self.group = SimulatedGroup(loops)
         let view = NetworkView(consensus: nil)
         var connector = ExitConnector(
-            resolver: names, gate: ExitGate(policy: keys.listedPolicy, ownAddresses: []),
+            resolver: names, gate: ExitGate(policy: keys.listedPolicy, isOwn: { _ in false }),
             directory: DirectoryIdentity.host, directoryPort: DirectoryIdentity.endpoint.port)
         connector.open = open
         self.shared = RouterShared(

@@ -517,7 +517,7 @@ struct CircuitPoolTests {
         return try #require(request)
     }
 
-    @Test("destinations of one program wait for three quarters of the different circuits, and leave the others the rest")
+    @Test("destinations of one program wait for three quarters of the different circuits, and leave the rest")
     func destinationDemands() throws {
         var pool = self.makePool { $0.limits.waitingDemandCount = 4 }
         let sites = try (0..<4).map { try self.askSite(&pool, $0) }

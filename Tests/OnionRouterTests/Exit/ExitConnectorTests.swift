@@ -18,7 +18,7 @@ struct ExitConnectorTests {
     {
         ExitConnector(
             resolver: resolver,
-            gate: ExitGate(policy: try rules.map { try ExitPolicy(parsing: $0) } ?? .standard, ownAddresses: []),
+            gate: ExitGate(policy: try rules.map { try ExitPolicy(parsing: $0) } ?? .standard, isOwn: { _ in false }),
             directory: "127.0.0.1", directoryPort: directoryPort)
     }
 

@@ -26,7 +26,7 @@ struct ExitSourceTests {
             let source = try #require(IPAddress("127.0.0.5"))
             var connector = ExitConnector(
                 resolver: resolver,
-                gate: ExitGate(policy: try .init(parsing: TestNetwork.loopbackPolicy), ownAddresses: []),
+                gate: ExitGate(policy: try .init(parsing: TestNetwork.loopbackPolicy), isOwn: { _ in false }),
                 directory: "127.0.0.1", directoryPort: 1)
             connector.source = ExitSource(address: source)
             let seen = loop.makePromise(of: SocketAddress?.self)

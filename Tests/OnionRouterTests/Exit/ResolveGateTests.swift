@@ -43,7 +43,7 @@ struct ResolveGateTests {
             (["accept 192.0.2.0/24:*"], false), (["reject *:*"], false), ([], false),
         ] as [([String], Bool)])
     func somePort(rules: [String], isTold: Bool) throws {
-        let gate = ExitGate(policy: try ExitPolicy(parsing: rules), ownAddresses: [])
+        let gate = ExitGate(policy: try ExitPolicy(parsing: rules), isOwn: { _ in false })
         let address = try #require(IPAddress("93.184.216.34"))
         #expect(gate.allowsSomePort(of: address, in: try Self.consensus(nodes: [])) == isTold)
         #expect(!gate.allowsSomePort(of: try #require(IPAddress("127.0.0.1")), in: try Self.consensus(nodes: [])))
@@ -53,9 +53,9 @@ struct ResolveGateTests {
     func nodes() throws {
         let view = try Self.consensus(nodes: ["93.184.216.34:9001", "93.184.216.34:9002"])
         let address = try #require(IPAddress("93.184.216.34"))
-        let only = ExitGate(policy: try ExitPolicy(parsing: ["accept *:9001-9002"]), ownAddresses: [])
+        let only = ExitGate(policy: try ExitPolicy(parsing: ["accept *:9001-9002"]), isOwn: { _ in false })
         #expect(!only.allowsSomePort(of: address, in: view))
-        let more = ExitGate(policy: try ExitPolicy(parsing: ["accept *:9001-9003"]), ownAddresses: [])
+        let more = ExitGate(policy: try ExitPolicy(parsing: ["accept *:9001-9003"]), isOwn: { _ in false })
         #expect(more.allowsSomePort(of: address, in: view))
     }
 

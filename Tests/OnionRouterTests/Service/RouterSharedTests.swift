@@ -19,7 +19,7 @@ struct RouterSharedTests {
             handshakes: HandshakeService(
                 identity: identity, onionKeys: [], limits: view.handshakeLimits, executor: { $0() }),
             connector: ExitConnector(
-                resolver: NoNames(), gate: ExitGate(policy: .standard, ownAddresses: []), directory: "192.0.2.1",
+                resolver: NoNames(), gate: ExitGate(policy: .standard, isOwn: { _ in false }), directory: "192.0.2.1",
                 directoryPort: 9030),
             dial: { _, _, loop, _ in loop.makeFailedFuture(ChannelError.ioOnClosedChannel) },
             admission: RouterAdmission(view: view, directory: nil, descriptorCount: 1024, metrics: metrics),

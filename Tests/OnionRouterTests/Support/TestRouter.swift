@@ -49,7 +49,7 @@ final class TestRouter {
         let outside = TestOutside(eventLoop: eventLoop)
         var connector = ExitConnector(
             resolver: outside,
-            gate: ExitGate(policy: (try? ExitPolicy(parsing: ["accept *:*"])) ?? .standard, ownAddresses: []),
+            gate: ExitGate(policy: (try? ExitPolicy(parsing: ["accept *:*"])) ?? .standard, isOwn: { _ in false }),
             directory: "192.0.2.1", directoryPort: 9030)
         connector.open = { endpoint, _, _, _, _ in outside.connect(to: endpoint) }
         let handshakes = HandshakeService(

@@ -90,7 +90,7 @@ struct RouterFixture: Sendable {
                 limits: self.views[0].handshakeLimits, metrics: self.metrics, executor: { $0() },
                 respond: self.handshakes.makeResponder()),
             connector: ExitConnector(
-                resolver: self.resolver, gate: ExitGate(policy: .rejectAll, ownAddresses: []),
+                resolver: self.resolver, gate: ExitGate(policy: .rejectAll, isOwn: { _ in false }),
                 directory: "directory.invalid", directoryPort: 9030),
             dial: { self.transport.dial($0, linkKey: $1, on: $2, owner: $3) },
             admission: RouterAdmission(
