@@ -6,7 +6,7 @@
 # make mutants  take each check away, and see that a test fails
 # make timing   look for secrets in the time that code takes
 # make bench    compare speed with C Tor and an ssh chain, on this machine
-# make install  put the programs into PREFIX/bin (default /usr/local), and what systemd needs to run them
+# make install  put the programs of 'make build' into PREFIX/bin (default /usr/local), and what systemd needs to run them
 
 SHELL := /bin/bash
 PREFIX ?= /usr/local
@@ -14,6 +14,7 @@ PREFIX ?= /usr/local
 UNITDIR ?= $(PREFIX)/lib/systemd/system
 SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
 CONFDIR := /etc/thor
+PROGRAMS_TO_INSTALL := thor-keys thor-directory thor-router thor-proxy thor-testnet thor-chatgpt
 
 # What building needs, and what the tests need besides.
 BUILD_PACKAGES := libsodium-dev libsqlite3-dev libc-ares-dev pkg-config
@@ -116,10 +117,12 @@ install: install-programs install-units
 	@echo "    then the directory server, a router or the proxy: Docs/Onion.docc/Operating.md, \"With systemd\""
 	@echo "    (a file of options for each is in $(CONFDIR))"
 
-install-programs: build
+# Builds nothing: root, who installs, needs no compiler, and would leave files behind that only root can replace.
+install-programs:
+	@for program in $(PROGRAMS_TO_INSTALL); do test -x .build/release/$$program || { \
+		echo "install: there is no .build/release/$$program: run 'make build' first, as yourself" >&2; exit 1; }; done
 	install -d $(DESTDIR)$(PREFIX)/bin
-	install -s -m 755 $(addprefix .build/release/,thor-keys thor-directory thor-router thor-proxy thor-testnet thor-chatgpt) \
-		$(DESTDIR)$(PREFIX)/bin
+	install -s -m 755 $(addprefix .build/release/,$(PROGRAMS_TO_INSTALL)) $(DESTDIR)$(PREFIX)/bin
 
 # A file of options that is there stays as it is.
 install-units:

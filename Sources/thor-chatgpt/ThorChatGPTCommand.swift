@@ -24,8 +24,8 @@ struct ThorChatGPTCommand: AsyncParsableCommand {
     @Argument(help: "What to ask.")
     var prompt: String?
 
-    @Option(help: ArgumentHelp("The proxy.", valueName: "address:port"))
-    var proxy = HostPort(host: "127.0.0.1", port: 1080)
+    @Option(help: ArgumentHelp("The proxy. (default: 127.0.0.1:1080)", valueName: "address:port"))
+    var proxy: HostPort?
 
     @Option(
         help: ArgumentHelp(
@@ -54,13 +54,20 @@ struct ThorChatGPTCommand: AsyncParsableCommand {
         help: ArgumentHelp("PEM certificates to trust besides the system's.", valueName: "file"))
     var caFile: String?
 
+    func validate() throws {
+        guard !self.direct || self.proxy == nil else {
+            throw ValidationError("--direct and --proxy exclude each other: --direct shows the server your address.")
+        }
+    }
+
     func run() async throws {
+        let proxy = self.direct ? nil : self.proxy ?? HostPort(host: "127.0.0.1", port: 1080)
         try await Daemon.run("thor-chatgpt") {
             let key = try APIKeyFile.read(self.keyFile)
             let client = ChatClient(
                 try .init(
-                    baseURL: self.baseURL, apiKey: key, model: self.model, proxy: self.direct ? nil : self.proxy,
-                    country: self.country, caFile: self.caFile))
+                    baseURL: self.baseURL, apiKey: key, model: self.model, proxy: proxy, country: self.country,
+                    caFile: self.caFile))
             do {
                 try await self.talk(client)
             } catch {

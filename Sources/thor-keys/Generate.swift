@@ -14,33 +14,12 @@ struct Generate: ParsableCommand {
     @Argument(help: ArgumentHelp("The file to make.", valueName: "private-key-file"))
     var privateKeyFile: String
 
-    @Flag(
-        name: .customLong("passphrase"),
-        help: "Encrypt the key with a passphrase, asked for on the terminal. It is needed at every start.")
-    var asksPassphrase = false
-
-    @Option(
-        help: ArgumentHelp(
-            "Encrypt the key with the passphrase on the first line of a file that only you can read ('-': standard input).",
-            valueName: "file"))
-    var passphraseFile: String?
-
-    func validate() throws {
-        guard !self.asksPassphrase || self.passphraseFile == nil else {
-            throw ValidationError("Give --passphrase or --passphrase-file, not both.")
-        }
-    }
+    @OptionGroup var passphrase: NewPassphrase
 
     func run() throws {
         try reportingErrors(creating: self.privateKeyFile) {
-            var passphrase: [UInt8]?
-            if let passphraseFile = self.passphraseFile {
-                passphrase = try Passphrase.read(file: passphraseFile)
-            } else if self.asksPassphrase {
-                passphrase = try Passphrase.askForNew()
-            }
             let key = Ed25519PrivateKey()
-            try KeyFile.writePrivate(key, to: self.privateKeyFile, passphrase: passphrase, overwrite: false)
+            try self.passphrase.write(key, to: self.privateKeyFile)
             say("Wrote a new private key to '\(self.privateKeyFile)'. Keep it secret, and keep a copy in a safe place.")
             print(key.publicKey.base64URL)
         }

@@ -24,12 +24,7 @@ struct Public: ParsableCommand {
     var passphraseFile: String?
 
     func run() throws {
-        let key = try reportingErrors {
-            try KeyFile.readPrivate(self.privateKeyFile) {
-                if let passphraseFile = self.passphraseFile { return try Passphrase.read(file: passphraseFile) }
-                return try Passphrase.ask("Passphrase of '\(self.privateKeyFile)': ")
-            }
-        }
+        let key = try readPrivateKey(self.privateKeyFile, passphraseFile: self.passphraseFile)
         try reportingErrors(creating: self.publicKeyFile) {
             try KeyFile.writePublic(key.publicKey, to: self.publicKeyFile)
             say("Wrote the public key to '\(self.publicKeyFile)'.")

@@ -30,6 +30,16 @@ func reportingErrors<R>(creating path: String? = nil, _ body: () throws -> R) th
     }
 }
 
+/// Read a private key; if it is encrypted, with the passphrase of a file, or one that is asked for on the terminal.
+func readPrivateKey(_ path: String, passphraseFile: String?) throws -> Ed25519PrivateKey {
+    try reportingErrors {
+        try KeyFile.readPrivate(path) {
+            if let passphraseFile { return try Passphrase.read(file: passphraseFile) }
+            return try Passphrase.ask("Passphrase of '\(path)': ")
+        }
+    }
+}
+
 private func exitCode(of error: KeyFileError, creating path: String?) -> Int32 {
     switch error {
     case .fileNotFound, .passphraseUnavailable: EX_NOINPUT

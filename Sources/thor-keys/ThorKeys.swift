@@ -15,8 +15,10 @@ struct ThorKeys: ParsableCommand {
               thor-keys public directory.key directory.pub
 
             A private key file stays on the machine that uses it; whoever has it can pass for that machine. \
-            directory.pub goes to everybody who takes part.
+            directory.pub goes to everybody who takes part. For a backup, encrypted with a passphrase:
+
+              thor-keys copy directory.key directory.key.backup --passphrase
             """,
         version: "thor-keys 0.1.0",
-        subcommands: [Generate.self, Public.self])
+        subcommands: [Generate.self, Public.self, Copy.self])
 }

@@ -24,6 +24,9 @@ struct Status: AsyncParsableCommand {
     @Flag(help: "List the exits instead: country, nickname, fingerprint.")
     var exits = false
 
+    @Flag(help: "List all routers instead: country, nickname, fingerprint, address, exit or not, version.")
+    var routers = false
+
     @Option(
         help: ArgumentHelp(
             "The state directory of the proxy to ask. (default: \(StateDirectory.defaultText(role: "proxy")))",
@@ -31,8 +34,8 @@ struct Status: AsyncParsableCommand {
     var state: String?
 
     func validate() throws {
-        guard [self.json, self.exits, self.watch].count(where: { $0 }) <= 1 else {
-            throw ValidationError("Of --json, --exits and --watch only one makes sense at a time.")
+        guard [self.json, self.exits, self.routers, self.watch].count(where: { $0 }) <= 1 else {
+            throw ValidationError("Of --json, --exits, --routers and --watch only one makes sense at a time.")
         }
     }
 
@@ -43,6 +46,8 @@ struct Status: AsyncParsableCommand {
                 let (status, json) = try await StatusQuery.ask(stateDirectory: directory)
                 if self.exits {
                     print(StatusText.exits(status.client))
+                } else if self.routers {
+                    print(StatusText.routers(status.client))
                 } else if self.json {
                     print(json)
                 } else {

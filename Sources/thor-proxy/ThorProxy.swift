@@ -13,7 +13,7 @@ struct ThorProxy: AsyncParsableCommand {
         abstract: "Carry programs' connections through three onion routers.",
         usage: """
             thor-proxy DS-ADDRESS DS-PUBLIC-KEY-FILE [--listen ADDRESS:PORT | --listen unix:PATH]... [--state DIR]
-            thor-proxy status [--json | --exits | --watch] [--state DIR]
+            thor-proxy status [--json | --exits | --routers | --watch] [--state DIR]
             thor-proxy trace URL [--json] [--state DIR]
             thor-proxy run [--state DIR] -- COMMAND [ARGUMENT]...
             thor-proxy newnym [--state DIR]

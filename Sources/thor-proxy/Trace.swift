@@ -33,7 +33,8 @@ struct Trace: AsyncParsableCommand {
     @Option(help: ArgumentHelp("Leave in this country, or not-us: anywhere but there.", valueName: "country"))
     var country: String?
 
-    @Option(help: ArgumentHelp("Leave by this router.", valueName: "fingerprint"))
+    // One fingerprint in 64 begins with a dash.
+    @Option(parsing: .unconditional, help: ArgumentHelp("Leave by this router.", valueName: "fingerprint"))
     var exit: String?
 
     @Option(help: ArgumentHelp("PEM certificates to trust besides the system's.", valueName: "file"))

@@ -119,6 +119,8 @@ def chat_failures(context):
         [f"{context.executables}/thor-chatgpt", context.good, "hello", "--base-url", _server(context), "--proxy",
          context.network.socks], stdin=subprocess.DEVNULL, text=True, capture_output=True, timeout=90)
     assert result.returncode == 76 and "--ca-file" in result.stderr, result.stderr
+    result = _ask(context, "hello", "--direct")
+    assert result.returncode == 64 and "exclude each other" in result.stderr, result.stderr
     os.chmod(context.bad, 0o644)
     result = _ask(context, "hello", key=context.bad)
     os.chmod(context.bad, 0o600)
@@ -198,7 +200,7 @@ def chat_example(context):
     """examples/chatgpt.py, with the official package, gets the same answer."""
     python = os.environ.get("THOR_E2E_PYTHON", sys.executable)
     if subprocess.run([python, "-c", "import openai, httpx, socksio"], capture_output=True).returncode != 0:
-        print("    skipped: this Python has no openai and httpx[socks] (make test-python installs them)")
+        print("    skipped: this Python has no openai and httpx[socks] (make test installs them)")
         return
     url = _server(context)
     result = subprocess.run(

@@ -412,6 +412,37 @@ def unlocked_keys(context):
             daemon.wait(10)
 
 
+def installing(context):
+    """make install builds nothing: it takes the programs that are there, or says how to make them."""
+    if is_missing("make", "strip"):
+        return
+    root, folder = os.path.join(HERE, "../.."), f"{context.scratch}/install"
+    os.makedirs(f"{folder}/.build/release")
+    shutil.copy(f"{root}/Makefile", folder)
+    shutil.copytree(f"{root}/systemd", f"{folder}/systemd")
+
+    def install():
+        # A machine without Swift.
+        return subprocess.run(["make", "-C", folder, "install", f"DESTDIR={folder}/root"], capture_output=True, text=True,
+                              env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"})
+
+    result = install()
+    assert result.returncode != 0 and "run 'make build' first" in result.stderr, result
+    programs = [f"thor-{name}" for name in ("keys", "directory", "router", "proxy", "testnet", "chatgpt")]
+    for program in programs:
+        os.symlink(f"{context.executables}/{program}", f"{folder}/.build/release/{program}")
+    result = install()
+    assert result.returncode == 0, result
+    assert sorted(os.listdir(f"{folder}/root/usr/local/bin")) == sorted(programs)
+    # What the operator wrote stays; what an older version installed does not.
+    options, unit = f"{folder}/root/etc/thor/router.conf", f"{folder}/root/usr/local/lib/systemd/system/thor-router.service"
+    for path in (options, unit):
+        with open(path, "w") as file:
+            file.write("mine")
+    assert install().returncode == 0
+    assert open(options).read() == "mine" and "ExecStart=/usr/local/bin/thor-router" in open(unit).read()
+
+
 # What an operator does, as Operating has it, and facts about what came of it.
 TRIAL = """
 fact() { echo "FACT $1=${*:2}"; }
@@ -421,9 +452,9 @@ ip link set lo up
 systemd-sysusers && systemctl daemon-reload
 thor-keys generate /etc/thor/directory.key
 thor-keys public /etc/thor/directory.key /etc/thor/directory.pub
-thor-keys generate /etc/thor/router.key
+for key in /etc/thor/router.key /root/two.key /root/three.key; do thor-keys generate $key; done > /etc/thor/routers.txt
 cat > /etc/thor/directory.conf <<END
-OPTIONS=--open-registration --listen 127.0.0.1:9030 --parameter allow-loopback=1 --parameter allow-same-subnet=1
+OPTIONS=--routers /etc/thor/routers.txt --listen 127.0.0.1:9030 --parameter allow-loopback=1 --parameter allow-same-subnet=1
 END
 cat > /etc/thor/router.conf <<END
 DIRECTORY=127.0.0.1
@@ -437,10 +468,11 @@ fact router $(show router ActiveState) $(show router StatusText)
 systemctl start --no-block thor-proxy
 for _ in $(seq 100); do [[ "$(show proxy StatusText)" == *"no three routers"* ]] && break; sleep 0.1; done
 fact waiting $(show proxy ActiveState) $(show proxy StatusText)
+rules=(--exit-policy "accept 127.0.0.0/8:*")
 for name in two three; do
-    thor-keys generate /root/$name.key
     thor-router 127.0.0.1 /etc/thor/directory.pub /root/$name.key --nickname $name --listen 127.0.0.1:0 --state /root/$name \\
-        --exit-policy "accept 127.0.0.0/8:*" &
+        "${rules[@]}" &
+    rules=(--no-exit)
 done
 until_is proxy ActiveState active
 fact proxy $(show proxy ActiveState) $(show proxy StatusText)
@@ -449,6 +481,7 @@ mkdir /tmp/site && echo hello > /tmp/site/index
 for _ in $(seq 50); do curl -s -o /dev/null http://127.0.0.1:8000/ && break; sleep 0.1; done
 fact answer $(curl -s --max-time 30 --proxy socks5h://127.0.0.1:1080 http://127.0.0.1:8000/index)
 fact status $(thor-proxy status --state /var/lib/thor-proxy | head -1)
+fact routers $(thor-proxy status --state /var/lib/thor-proxy --routers | cut -d " " -f 2,5-7)
 fact states $(stat -c "%U %a" /var/lib/thor-directory /var/lib/thor-router /var/lib/thor-proxy)
 fact keys $(stat -c "%U %a" /etc/thor/directory.key /etc/thor/router.key)
 main=$(show router MainPID)
@@ -468,6 +501,27 @@ fact hung $(show router ActiveState) $(show router NRestarts)
 systemctl stop thor-proxy
 fact stopped $(show proxy ActiveState) $(show proxy Result) $(show proxy ExecMainStatus)
 journalctl --no-pager -o cat -n 8 -u thor-proxy
+# The directory server is backed up, lost, and put back.
+systemctl stop thor-directory
+echo "a passphrase" > /root/passphrase && chmod 600 /root/passphrase
+thor-keys copy /etc/thor/directory.key /root/directory.key.backup --passphrase-file /root/passphrase
+tar -C / -czf /root/directory.tar.gz etc/thor/routers.txt etc/thor/directory.conf var/lib/thor-directory
+rm -r /etc/thor/directory.key /etc/thor/routers.txt /etc/thor/directory.conf /var/lib/thor-directory
+tar -C / -xzf /root/directory.tar.gz
+thor-keys copy /root/directory.key.backup /etc/thor/directory.key --old-passphrase-file /root/passphrase
+chown -R thor-directory: /var/lib/thor-directory
+systemctl start thor-directory
+fact moved $(show directory ActiveState) $(stat -c "%U %a" /var/lib/thor-directory/registry.sqlite)
+# A router's key was stolen.
+systemctl stop thor-router
+before=$(cat /var/lib/thor-router/link.key /var/lib/thor-router/onion-*.key)
+rm /etc/thor/router.key
+sh -c 'rm /var/lib/thor-router/link.key /var/lib/thor-router/onion-*.key'
+thor-keys generate /etc/thor/router.key >> /etc/thor/routers.txt
+systemctl start --no-block thor-router
+until_is router ActiveState active
+after=$(cat /var/lib/thor-router/link.key /var/lib/thor-router/onion-*.key)
+fact anew $(show router ActiveState) $(comm -12 <(sort -u <<< "$before") <(sort -u <<< "$after"))
 # What only a person can mend.
 echo "OPTIONS=--nonsense" > /etc/thor/directory.conf
 systemctl restart thor-directory
@@ -537,9 +591,11 @@ def systemd_itself(context):
     wanted = {
         "directory": r"active listening on 127\.0\.0\.1:9030", "router": r"active in the consensus",
         "waiting": r"activating \d+% .*no three routers.*", "proxy": r"active ready", "answer": r"hello", "status": r"ready.*",
+        "routers": r"One exit thor \S+ three no-exit thor \S+ two exit thor \S+",
         "states": r"thor-directory 700 thor-router 700 thor-proxy 700", "keys": r"root 600 root 600",
         "credential": r"(thor-router 400|root 440)",
         "rights": r"CapEff: 0+ CapBnd: 0+ NoNewPrivs: 1 Seccomp: 2",
+        "moved": r"active thor-directory 600", "anew": r"active thor private key v1 ed25519 thor private key v1 x25519",
         "alive": r"active 0", "hung": r"active 1", "stopped": r"inactive success 0", "wrong": r"failed 0 64",
     }
     wrong = [f"{name}: {facts.get(name)!r}, wanted {pattern}" for name, pattern in wanted.items()
@@ -547,4 +603,4 @@ def systemd_itself(context):
     assert not wrong, "\n".join(wrong) + "\n" + said()[-5000:]
 
 
-CHECKS = [keys_in_memory, unlocked_keys, systemd_itself, units, service_manager, proxy_without_directory, confined_network]
+CHECKS = [keys_in_memory, unlocked_keys, installing, systemd_itself, units, service_manager, proxy_without_directory, confined_network]

@@ -137,6 +137,7 @@ def trace_errors(context):
         (69, "step connect", [f"http://127.0.0.1:{closed}/"]), (69, "refused", [f"http://127.0.0.1:{closed}/"]),
         (69, "step resolve", ["http://no-such-name.invalid/"]),
         (69, "no exit of this network is in ZZ", ["--country", "zz", "http://127.0.0.1/"]),
+        (69, "step", ["--exit", "-" + "A" * 42, "http://127.0.0.1/"]),
         (76, "nobody who is trusted", [f"https://127.0.0.1:{tls}/"]),
         (76, "does not speak TLS", [f"https://127.0.0.1:{context.data.port}/"]),
         (76, "not for the address", ["--ca-file", context.trace_ca, f"https://127.0.0.2:{tls}/"]),
@@ -144,7 +145,7 @@ def trace_errors(context):
     ]
     # The certificate's server listens on 127.0.0.1 alone: another address of it needs a relay.
     relay = socket.create_server(("127.0.0.2", 0))
-    cases[9][2][2] = f"https://127.0.0.2:{relay.getsockname()[1]}/"
+    cases[-2][2][2] = f"https://127.0.0.2:{relay.getsockname()[1]}/"
 
     def copy(source, target):
         try:

@@ -298,7 +298,7 @@ class World:
                         places[f"{daemon.name}'s {what}"] = file.read()
                 except OSError:
                     pass  # It was killed.
-        for words in ([], ["--json"], ["--exits"]):
+        for words in ([], ["--json"], ["--exits"], ["--routers"]):
             answer = subprocess.run([f"{self.executables}/thor-proxy", "status", *words, "--state", self.network.state()],
                                     capture_output=True, timeout=20)
             places[f"status {' '.join(words)}"] = answer.stdout + answer.stderr

@@ -65,6 +65,51 @@ final class CommandTests {
         }
     }
 
+    @Test("copies a key and adds, changes or takes away its passphrase; only its owner may read the copy")
+    func copies() throws {
+        let old = try self.write("correct horse\n", to: "old")
+        let new = try self.write("battery staple\n", to: "new")
+        #expect(self.run("generate", self.file("key")) == 0)
+        let key = try KeyFile.readPrivate(self.file("key")).publicKey
+        #expect(self.run("copy", self.file("key"), self.file("added"), "--passphrase-file", old) == 0)
+        #expect(
+            self.run(
+                "copy", self.file("added"), self.file("changed"), "--old-passphrase-file", old, "--passphrase-file", new
+            )
+                == 0)
+        #expect(self.run("copy", self.file("changed"), self.file("taken"), "--old-passphrase-file", new) == 0)
+        #expect(try KeyFile.readPrivate(self.file("added")) { try KeyFile.readPassphrase(old) }.publicKey == key)
+        #expect(try KeyFile.readPrivate(self.file("changed")) { try KeyFile.readPassphrase(new) }.publicKey == key)
+        #expect(try KeyFile.readPrivate(self.file("taken")).publicKey == key)
+        for name in ["added", "changed"] {
+            #expect(throws: KeyFileError.passphraseNeeded(path: self.file(name))) {
+                try KeyFile.readPrivate(self.file(name))
+            }
+        }
+        for name in ["added", "changed", "taken"] {
+            let mode = try FileManager.default.attributesOfItem(atPath: self.file(name))[.posixPermissions]
+            #expect(mode as? Int == 0o600)
+        }
+    }
+
+    @Test("a copy that cannot be made makes no file, and never overwrites one")
+    func copyErrors() throws {
+        let right = try self.write("correct horse\n", to: "right")
+        let wrong = try self.write("wrong\n", to: "wrong")
+        let precious = try self.write("precious", to: "precious")
+        #expect(self.run("generate", self.file("key"), "--passphrase-file", right) == 0)
+        let copy = self.file("copy")
+        #expect(self.run("copy", self.file("key"), copy, "--old-passphrase-file", wrong) == 65)
+        #expect(self.run("copy", self.file("key"), copy, "--passphrase", "--passphrase-file", right) == 64)
+        #expect(self.run("copy", self.file("none"), copy) == 66)
+        #expect(self.run("copy", self.file("key")) == 64)
+        #expect(!FileManager.default.fileExists(atPath: copy))
+        #expect(self.run("copy", self.file("key"), precious, "--old-passphrase-file", right) == 73)
+        #expect(self.run("copy", self.file("key"), self.file("key"), "--old-passphrase-file", right) == 73)
+        #expect(try String(contentsOfFile: precious, encoding: .utf8) == "precious")
+        #expect(throws: Never.self) { try KeyFile.readPrivate(self.file("key")) { try KeyFile.readPassphrase(right) } }
+    }
+
     @Test("ends with the code of sysexits.h for what is wrong")
     func exitCodes() throws {
         #expect(self.run("public", self.file("none"), self.file("pub")) == 66)
