@@ -13,7 +13,7 @@ package import OnionAddress
 package enum LinkSockets {
     /// What the kernel takes, beyond what is on its way, for a peer that does not read; for edges too.
     package static let unsentLowWaterByteCount: ChannelOptions.Types.SocketOption.Value = 128 * 1024
-    static let writeWatermarks = ChannelOptions.Types.WriteBufferWaterMark(low: 64 * 1024, high: 256 * 1024)
+    static let writeWatermarks = ChannelOptions.Types.WriteBufferWaterMark(low: 64 * 1024, high: 192 * 1024)
     static let readByteCount = 128 * 1024
     /// TCP_NOTSENT_LOWAT of <netinet/tcp.h>, which Glibc's module does not export everywhere.
     package static let unsentLowWaterOption = ChannelOptions.Types.SocketOption(
