@@ -5,15 +5,15 @@ package import OnionAddress
 /// The socket options of links, the same for both sides.
 ///
 /// The kernel's buffer sits behind the link's scheduler, so little of what waits may be in it: TCP_NOTSENT_LOWAT and the
-/// write watermarks keep it small. Reads are large, so that a read brings many cells; and there is one a turn, so that what it
-/// brought is on its way before the next: otherwise a whole window moves from router to router as one lump, and only one of
-/// them works at a time.
+/// write watermarks keep it small, to one batch beyond what the kernel takes. Reads are large, so that a read brings many
+/// cells; and there is one a turn, so that what it brought is on its way before the next: otherwise a whole window moves
+/// from router to router as one lump, and only one of them works at a time.
 ///
 /// - Source: DESIGN §7 *Link*, §8
 package enum LinkSockets {
     /// What the kernel takes, beyond what is on its way, for a peer that does not read; for edges too.
     package static let unsentLowWaterByteCount: ChannelOptions.Types.SocketOption.Value = 128 * 1024
-    static let writeWatermarks = ChannelOptions.Types.WriteBufferWaterMark(low: 64 * 1024, high: 192 * 1024)
+    static let writeWatermarks = ChannelOptions.Types.WriteBufferWaterMark(low: 32 * 1024, high: 128 * 1024)
     static let readByteCount = 128 * 1024
     /// TCP_NOTSENT_LOWAT of <netinet/tcp.h>, which Glibc's module does not export everywhere.
     package static let unsentLowWaterOption = ChannelOptions.Types.SocketOption(
