@@ -17,7 +17,7 @@ struct StreamTurns {
     private var others = Deque<OnionStream>()
     /// Cells that the first of the others has filled in its turn.
     private var cellsInTurn = 0
-    /// By how many cells the early ones are ahead of the others, at most ``longestLead``.
+    /// How often the early ones were ahead of others that waited, at most ``longestLead``.
     private var lead = 0
 
     /// How many cells a stream may fill ahead of others, once it has been silent for ``silence``.
@@ -43,7 +43,7 @@ struct StreamTurns {
     /// Take the next stream. It is to be given back, or has left.
     mutating func removeFirst() -> OnionStream? {
         guard self.isTurnOfOthers else {
-            self.lead = min(self.lead + 1, Self.longestLead)
+            if !self.others.isEmpty { self.lead = min(self.lead + 1, Self.longestLead) }
             return self.early.popFirst()
         }
         self.lead = max(0, self.lead - 1)

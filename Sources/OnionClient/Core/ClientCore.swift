@@ -496,8 +496,13 @@ final class ClientCore {
 
     /// Whether a circuit ended because its guard did not answer as it should: refused, said nonsense, or kept silent.
     ///
-    /// What fails behind the guard is its word against others'. A lost link counts once, whatever was on it.
+    /// What fails behind the guard is its word against others'. A lost link counts once, whatever was on it. And a limit may
+    /// have been reached by this client, or by others at its address: while circuits stand, it stays with its guard.
     private func isGuardsFault(_ error: CircuitError, _ circuit: ClientCircuit) -> Bool {
+        if error == .destroyed(hop: 0, .resourceLimit) {
+            let guardRouter = circuit.guardRouter.identity
+            return !self.circuits.values.contains { $0.isReady && $0.guardRouter.identity == guardRouter }
+        }
         if case .destroyed(hop: 0, _) = error { return true }
         if circuit.awaitsGuard, error.destroyReason == .protocolViolation { return true }
         return error == .buildTimedOut(hop: 0) || error == .handshakeFailed(hop: 0)

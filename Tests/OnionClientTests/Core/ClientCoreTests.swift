@@ -3,9 +3,11 @@ import NIOCore
 import NIOPosix
 import OnionAddress
 import OnionCells
+import OnionCircuits
 import OnionCrypto
 import OnionDirectory
 import OnionLink
+import OnionStreams
 import Testing
 
 @testable import OnionClient
@@ -198,6 +200,24 @@ struct ClientCoreTests {
             }
             client.discard(try await client.open("echo").get())
             #expect(try await client.onLoop { core, _ in core.guardInUse?.identity } != spoilt)
+        }
+    }
+
+    @Test("a limit that is reached at a guard is no fault of it while circuits stand")
+    func limitOfGuard() async throws {
+        try await withClient { client in
+            try await client.untilReady()
+            try await client.onLoop { core, _ in
+                let standing = try #require(core.circuits.values.first { $0.isReady })
+                let refused = ClientCircuit(
+                    key: CircuitPool.CircuitKey(rawValue: .max), path: standing.path, settings: core.settings,
+                    padding: PaddingSourceBox(), eventLoop: core.eventLoop, owner: core)
+                for _ in 0...ClientCore.guardStrikeLimit {
+                    core.circuit(refused, ended: .destroyed(hop: 0, .resourceLimit))
+                }
+                #expect(core.guardInUse?.identity == standing.guardRouter.identity)
+                refused.close()
+            }
         }
     }
 
