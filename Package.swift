@@ -316,7 +316,7 @@ let package = Package(
             name: "ThorDirectoryTests", dependencies: ["DirectoryServer", "ThorDaemon", "thor-directory"],
             swiftSettings: houseRules),
         .testTarget(
-            name: "ThorProxyTests", dependencies: ["OnionClient", "ThorDaemon", "thor-proxy"],
+            name: "ThorProxyTests", dependencies: ["OnionClient", "ProxyFrontend", "ThorDaemon", "thor-proxy"],
             swiftSettings: houseRules),
         .testTarget(
             name: "ThorRouterTests",

@@ -1,6 +1,14 @@
 import OnionCrypto
 import ThorDaemon
 
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Musl)
+    import Musl
+#elseif canImport(Darwin)
+    import Darwin
+#endif
+
 /// Where a passphrase comes from: a file, standard input, or a person at a terminal.
 enum Passphrase {
     enum Failure: Error, Equatable, CustomStringConvertible {
@@ -20,18 +28,53 @@ enum Passphrase {
         }
     }
 
+    /// No line that a person types is longer.
+    private static let usualByteCount = 4096
+
     /// Read the first line of a file, or of standard input for `-`.
     static func read(file path: String) throws -> [UInt8] {
         guard path == "-" else { return try KeyFile.readPassphrase(path) }
-        guard let line = Swift.readLine(strippingNewline: true), !line.isEmpty else { throw Failure.empty }
-        return Array(line.utf8)
+        let line = Self.line(from: STDIN_FILENO)
+        guard !line.isEmpty else { throw Failure.empty }
+        return line
+    }
+
+    /// Read one line and not a byte more, for the next passphrase may follow it.
+    ///
+    /// - Returns: its bytes, without the newline; of what ends without one, all.
+    static func line(from descriptor: Int32) -> [UInt8] {
+        var line: [UInt8] = []
+        // Growing would leave copies behind.
+        line.reserveCapacity(Self.usualByteCount)
+        while true {
+            var byte: UInt8 = 0
+            let count = systemRead(descriptor, &byte, 1)
+            if count < 0, errno == EINTR { continue }
+            guard count == 1, byte != UInt8(ascii: "\n") else { break }
+            line.append(byte)
+        }
+        if line.last == UInt8(ascii: "\r") { line.removeLast() }
+        return line
     }
 
     /// Ask for a new passphrase, twice.
     static func askForNew() throws -> [UInt8] {
-        let first = try Self.ask("New passphrase: ")
+        try Self.askForNew { prompt throws(Failure) in try Self.ask(prompt) }
+    }
+
+    /// - Parameter ask: puts one question.
+    static func askForNew(_ ask: (String) throws(Failure) -> [UInt8]) throws(Failure) -> [UInt8] {
+        var first = try ask("New passphrase: ")
         guard !first.isEmpty else { throw Failure.empty }
-        guard try Self.ask("The same again: ") == first else { throw Failure.mismatch }
+        var second: [UInt8] = []
+        defer { wipe(&second) }
+        do throws(Failure) {
+            second = try ask("The same again: ")
+            guard second == first else { throw .mismatch }
+        } catch {
+            wipe(&first)
+            throw error
+        }
         return first
     }
 
@@ -46,4 +89,9 @@ enum Passphrase {
             }
         }
     }
+}
+
+// Inside Passphrase, `read` is its own.
+private func systemRead(_ file: Int32, _ bytes: UnsafeMutableRawPointer?, _ count: Int) -> Int {
+    read(file, bytes, count)
 }

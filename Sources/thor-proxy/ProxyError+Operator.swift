@@ -1,6 +1,12 @@
 package import ProxyFrontend
 package import ThorDaemon
 
+#if canImport(Glibc)
+    internal import Glibc
+#else
+    internal import Darwin
+#endif
+
 extension ProxyError: OperatorFacing {
     package var operatorError: OperatorError {
         switch self {
@@ -19,10 +25,13 @@ extension ProxyError: OperatorFacing {
                 "--listen wants an address, and \(text) is none",
                 advice: "Give one such as 127.0.0.1:1080 or [::1]:1080",
                 status: .usage)
-        case .cannotListen(let address, let reason):
-            OperatorError(
-                "cannot listen on \(address): \(reason)",
-                advice: "Stop what uses that port, or choose another with --listen ADDRESS:PORT", status: .osError)
+        case .cannotListen(let address, let reason, let errno):
+            if address.hasPrefix(ProxyListenAddress.unixPrefix) {
+                OperatorError(
+                    "cannot listen on \(address): \(reason)", advice: Self.adviceAboutPath(errno), status: .osError)
+            } else {
+                .cannotListen(on: address, why: reason, errno: errno)
+            }
         case .notRunning(let stateDirectory):
             OperatorError(
                 "no proxy runs with the state directory \(stateDirectory)",
@@ -39,6 +48,17 @@ extension ProxyError: OperatorFacing {
             OperatorError(
                 "\(path) is longer than the \(limit) bytes that a socket's path may have",
                 advice: "Choose a shorter path, with --state DIR or --listen unix:PATH", status: .configuration)
+        }
+    }
+
+    /// What to do where there can be no Unix socket.
+    private static func adviceAboutPath(_ errno: Int32?) -> String {
+        switch errno {
+        case EADDRINUSE:
+            "Stop the program that listens there, move the file away if it is no socket, or choose another path with "
+                + "--listen unix:PATH"
+        case ENOENT, ENOTDIR: "Make the directory first, or choose another path with --listen unix:PATH"
+        default: "Choose a path in a directory where you may make files, with --listen unix:PATH"
         }
     }
 }

@@ -29,8 +29,8 @@ package struct ConnectionLimits: Equatable, Sendable {
     package var probesAtOnce = 32
     /// Bytes of answers that the connections have not taken yet, of all together.
     package var queuedAnswerByteCount = 128 << 20
-    /// Routers without a place here that the log names in an hour.
-    package var loggedStrangerCount = 256
+    /// Routers that the log names in an hour for each reason why a registration is refused without a probe.
+    package var loggedRefusalCount = 256
     package var helloSeconds: UInt64 = 24 * 3600
 
     /// - Parameter parameters: those of a test network, where all are on one machine, raise the rates of one address.

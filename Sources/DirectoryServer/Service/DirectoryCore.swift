@@ -39,8 +39,8 @@ actor DirectoryCore {
     private var subscribers: [ConnectionID: AsyncStream<Consensus>.Continuation] = [:]
     /// Routers that passed their probe and are told so once a consensus lists them.
     private var accepted: [ConnectionID] = []
-    /// Routers without a place here that the log has named within the hour, or since the allow file changed.
-    private var loggedStrangers: Set<Ed25519PublicKey> = []
+    /// Routers that the log has named for a reason within the hour, or since the allow file changed.
+    private var loggedRefusals: [RegistrationRefusal: Set<Ed25519PublicKey>] = [:]
     private var isStoreFailing = false
     private var nextPruning = NIODeadline.uptimeNanoseconds(0)
 
@@ -163,21 +163,24 @@ actor DirectoryCore {
 
     /// Whether the log is to show that a registration was refused.
     ///
-    /// Who has no place here cannot fill it: identities cost nothing. Of each it shows one refusal, up to a number.
+    /// A refusal without a probe costs whoever comes nothing, nor does an identity; and a router whose clock is off may
+    /// be started again and again. So the log shows one of these for each router and reason, and for each reason only
+    /// so many: strangers hide no other mistake of a friend.
     func isLogged(_ refusal: RegistrationRefusal, of router: Ed25519PublicKey) -> Bool {
         switch refusal {
         case .wrongLinkKey: return false
-        case .notAdmitted:
-            guard !self.loggedStrangers.contains(router) else { return false }
-            guard self.loggedStrangers.count < self.limits.loggedStrangerCount else {
-                self.metrics.reached(.loggedStrangers)
+        case .notAdmitted, .older, .clockOff, .unusableAddress, .registryFull, .tooManyNewcomers, .tooOften:
+            var logged = self.loggedRefusals[refusal] ?? []
+            guard !logged.contains(router) else { return false }
+            guard logged.count < self.limits.loggedRefusalCount else {
+                self.metrics.reached(.loggedRefusals)
                 return false
             }
-            self.loggedStrangers.insert(router)
+            logged.insert(router)
+            self.loggedRefusals[refusal] = logged
             return true
-        case .older, .clockOff, .unusableAddress, .unreachable, .handshakeFailed, .registryFull, .tooManyNewcomers,
-            .tooOften, .superseded:
-            return true
+        // Their rate is that of registrations.
+        case .unreachable, .handshakeFailed, .superseded: return true
         }
     }
 
@@ -221,7 +224,7 @@ actor DirectoryCore {
     }
 
     func admissionChanged(to admission: Admission) {
-        self.loggedStrangers = []
+        self.loggedRefusals = [:]
         for connection in self.registry.admissionChanged(to: admission) {
             self.close(connection, because: .notAdmitted)
         }
@@ -260,7 +263,7 @@ actor DirectoryCore {
         // Not by the date: a clock that was set back would leave it for as long.
         if now >= self.nextPruning {
             self.nextPruning = now + .hours(1)
-            self.loggedStrangers = []
+            self.loggedRefusals = [:]
             self.registry.prune(unixSeconds: self.outside.unixSeconds)
         }
         self.publishIfDue()

@@ -28,6 +28,6 @@ enum ServerLimit: String, CaseIterable, Sendable {
     case registrationsPerRouter = "registrations-per-router"
     case newcomers
     case registry
-    case loggedStrangers = "logged-strangers"
+    case loggedRefusals = "logged-refusals"
     case answerBytes = "answer-bytes"
 }

@@ -37,10 +37,19 @@ package enum AtomicFile {
     /// Write a whole file.
     ///
     /// - Parameter mode: its permission bits, whatever the umask; it never has more, not even for a moment. nil gives it
-    ///   those of any new file: what the umask leaves of 0666.
+    ///   those of any new file: what the umask leaves of 0666. A file system that keeps no modes, such as FAT, gives it
+    ///   its own, and says nothing.
     /// - Throws: `.exists` if there is something of that name and `overwrite` is false; `.system`.
     package static func write(
         _ bytes: [UInt8], to path: String, mode: UInt32?, overwrite: Bool
+    ) throws(Failure) {
+        try Self.write(bytes, to: path, mode: mode, overwrite: overwrite) { systemLink($0, $1) == 0 ? 0 : errno }
+    }
+
+    /// - Parameter link: gives a file a second name, and returns 0 or the system's code.
+    static func write(
+        _ bytes: [UInt8], to path: String, mode: UInt32?, overwrite: Bool,
+        link: (_ temporary: String, _ path: String) -> Int32
     ) throws(Failure) {
         // For the system a zero byte would end the path.
         guard !path.utf8.contains(0) else {
@@ -53,9 +62,8 @@ package enum AtomicFile {
         guard file >= 0 else { throw .system(path: path, operation: "create", errno: errno) }
         do throws(Failure) {
             try Self.fill(file, with: bytes, mode: mode, path: path)
-            // link() refuses to take a name that is in use, which rename() cannot.
-            guard (overwrite ? rename(temporary, path) : link(temporary, path)) == 0 else {
-                let code = errno
+            let code = overwrite ? Self.rename(temporary, path) : Self.takeFree(path, temporary, link)
+            guard code == 0 else {
                 throw code == EEXIST ? .exists(path: path) : .system(path: path, operation: "create", errno: code)
             }
         } catch {
@@ -65,6 +73,27 @@ package enum AtomicFile {
         if !overwrite { unlink(temporary) }
         try Self.sync(directory: String(directory), path: path)
     }
+
+    /// Give a file a name that nothing has yet, and return 0 or the system's code.
+    private static func takeFree(
+        _ path: String, _ temporary: String, _ link: (_ temporary: String, _ path: String) -> Int32
+    ) -> Int32 {
+        // It refuses to take a name that is in use, which rename() cannot.
+        let code = link(temporary, path)
+        switch code {
+        // There are no links, as on FAT: an empty file of ours holds the name until rename() replaces it.
+        case EPERM, EOPNOTSUPP, ENOSYS:
+            let holder = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
+            guard holder >= 0 else { return errno }
+            close(holder)
+            let code = Self.rename(temporary, path)
+            if code != 0 { unlink(path) }
+            return code
+        default: return code
+        }
+    }
+
+    private static func rename(_ old: String, _ new: String) -> Int32 { systemRename(old, new) == 0 ? 0 : errno }
 
     /// Write, sync and close; the file is closed whatever happens.
     static func fill(_ file: Int32, with bytes: [UInt8], mode: UInt32?, path: String) throws(Failure) {
@@ -138,7 +167,9 @@ package enum AtomicFile {
     }
 }
 
-// Inside AtomicFile, `write` and `read` are its own.
+// Inside AtomicFile, these names are its own.
+private func systemLink(_ old: String, _ new: String) -> Int32 { link(old, new) }
+private func systemRename(_ old: String, _ new: String) -> Int32 { rename(old, new) }
 private func systemWrite(_ file: Int32, _ bytes: UnsafeRawPointer?, _ count: Int) -> Int { write(file, bytes, count) }
 private func systemRead(_ file: Int32, _ bytes: UnsafeMutableRawPointer?, _ count: Int) -> Int {
     read(file, bytes, count)

@@ -33,8 +33,9 @@ extension KeyFileError: CustomStringConvertible {
         case .readableByOthers(let path, let mode):
             let octal = String(mode, radix: 8)
             let padded = String(repeating: "0", count: max(0, 4 - octal.count)) + octal
-            return "The file '\(path)' is open to other users (mode \(padded)). Run 'chmod 600 \(path)'; and if "
-                + "others may have read it, make a new one."
+            return "The file '\(path)' is open to other users (mode \(padded)). Run 'chmod 600 \(path)', or, where "
+                + "that changes nothing (on a memory stick), do so with a copy on a disk; and if others may have read "
+                + "it, make a new one."
         case .malformed(let path, let what):
             return "The file '\(path)' is not what it should be: \(what)."
         case .wrongPassphrase(let path):

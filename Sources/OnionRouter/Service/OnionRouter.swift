@@ -93,14 +93,14 @@ package final class OnionRouter: Service, Sendable {
         let listener = try await self.listen(transport, shared, on: group)
         guard let bound = listener.localAddress.flatMap(Endpoint.init) else { throw RouterError.noListeningAddress }
         // Before anybody hears that it listens: without an address to tell, it cannot start.
-        _ = try self.advertised(bound)
+        _ = try self.advertised(bound, registered: nil)
         self.onListening(bound)
 
         let dialler = try DirectoryDialler(directoryKey: configuration.directoryKey, credentials: credentials)
         let directoryLoop = group.next()
         let directory = RouterDirectory(
             configuration: configuration, linkKey: credentials.publicKey, shared: shared,
-            keys: KeptOnionKeys(ring, store: keys), addresses: { [try self.advertised(bound)] },
+            keys: KeptOnionKeys(ring, store: keys), addresses: { [try self.advertised(bound, registered: $0.first)] },
             logger: self.logger,
             connect: {
                 try await dialler.connect(
@@ -147,21 +147,25 @@ package final class OnionRouter: Service, Sendable {
     }
 
     /// Where others are told to connect.
-    private func advertised(_ bound: Endpoint) throws -> Endpoint {
+    ///
+    /// - Parameter registered: where they were told to before.
+    private func advertised(_ bound: Endpoint, registered: Endpoint?) throws -> Endpoint {
         if let advertised = self.configuration.advertise {
             return Endpoint(address: advertised.address, port: advertised.port ?? bound.port)
         }
         if !bound.address.isUnspecified { return bound }
         let own = try OwnAddresses.ofSystem()
-        guard let address = Self.publicAddress(among: own, isIPv4: bound.address.isIPv4) else {
-            throw RouterError.noPublicAddress
-        }
+        let address = Self.publicAddress(among: own, isIPv4: bound.address.isIPv4, registered: registered?.address)
+        guard let address else { throw RouterError.noPublicAddress }
         return Endpoint(address: address, port: bound.port)
     }
 
-    /// The lowest public address of that family, so that it is the same at each start.
-    static func publicAddress(among addresses: Set<IPAddress>, isIPv4: Bool) -> IPAddress? {
-        addresses.filter { $0.isIPv4 == isIPv4 && SpecialPurpose.isPublicInternet($0) }.min()
+    /// The lowest public address of that family, so that it is the same at each start. But the one that was registered
+    /// stays as long as it is there: IPv6 makes others beside it every day (RFC 8981).
+    static func publicAddress(among addresses: Set<IPAddress>, isIPv4: Bool, registered: IPAddress?) -> IPAddress? {
+        let usable = addresses.filter { $0.isIPv4 == isIPv4 && SpecialPurpose.isPublicInternet($0) }
+        if let registered, usable.contains(registered) { return registered }
+        return usable.min()
     }
 }
 
@@ -176,4 +180,15 @@ package enum RouterError: Error, Equatable, Sendable {
     case noListeningAddress
     /// Listening everywhere, no interface has a public address, and none was given.
     case noPublicAddress
+}
+
+extension RouterError: CustomStringConvertible {
+    package var description: String {
+        switch self {
+        case .cannotListen(let endpoint, let errno): "cannot listen on \(endpoint): error \(errno)"
+        case .noListeningAddress: "the system does not say where the router listens"
+        case .noPublicAddress:
+            "this machine has no public address of its own, so others cannot be told where the router is"
+        }
+    }
 }

@@ -15,8 +15,9 @@ actor RouterDirectory {
     private let linkKey: Ed25519PublicKey
     private let connect: @Sendable () async throws -> DirectoryConnection
     private let shared: RouterShared
-    /// Where others reach this OR; asked at each registration, for the machine's addresses may change.
-    private let addresses: @Sendable () throws -> [Endpoint]
+    /// Where others reach this OR, given what was registered last; asked at each registration and heartbeat, for the
+    /// machine's addresses may change.
+    private let addresses: @Sendable (_ registered: [Endpoint]) throws -> [Endpoint]
     private let logger: Logger
     private let onReady: @Sendable () -> Void
     private let onStanding: @Sendable (RouterStanding) -> Void
@@ -31,19 +32,23 @@ actor RouterDirectory {
     private var standing: RouterStanding?
     /// Of the newest descriptor that was signed.
     private var lastSequence: UInt64 = 0
+    private var lastAddresses: [Endpoint] = []
     private var backoff: JitteredBackoff
     private var generator: TimeAndChance.Generator
 
-    /// Ends a session, to begin the next with a new onion key.
-    private struct OnionKeyRotated: Error {}
+    /// Ends a session, to begin the next with a new onion key or other addresses.
+    private struct DescriptorOutdated: Error {}
 
     /// - Parameters:
+    ///   - addresses: where others reach the OR; as long as what was registered last leads to it, that. Throws
+    ///     ``RouterError`` when nothing does.
     ///   - connect: opens a connection to the directory.
     ///   - onReady: called once, when the OR is in the consensus.
     ///   - onStanding: called with each change of the OR's place, from its first registration on.
     init(
         configuration: RouterConfiguration, linkKey: Ed25519PublicKey, shared: RouterShared, keys: KeptOnionKeys,
-        addresses: @escaping @Sendable () throws -> [Endpoint], outside: TimeAndChance = .system, logger: Logger,
+        addresses: @escaping @Sendable (_ registered: [Endpoint]) throws -> [Endpoint],
+        outside: TimeAndChance = .system, logger: Logger,
         connect: @escaping @Sendable () async throws -> DirectoryConnection, onReady: @escaping @Sendable () -> Void,
         onStanding: @escaping @Sendable (RouterStanding) -> Void = { _ in }
     ) {
@@ -72,7 +77,7 @@ actor RouterDirectory {
         while true {
             do {
                 try await self.session()
-            } catch is OnionKeyRotated {
+            } catch is DescriptorOutdated {
                 continue
             } catch {
                 try Task.checkCancellation()
@@ -100,6 +105,7 @@ actor RouterDirectory {
     private func stands(_ standing: RouterStanding) {
         guard standing != self.standing else { return }
         self.standing = standing
+        if standing == .notListed { self.logger.info("not in the consensus any more") }
         self.onStanding(standing)
     }
 
@@ -137,9 +143,19 @@ actor RouterDirectory {
         while true {
             let interval = self.parameters[.heartbeatInterval]
             try await self.outside.sleep(.milliseconds(Int64(interval)))
-            if self.rotateOnionKey() { throw OnionKeyRotated() }
+            if self.rotateOnionKey() || self.isElsewhere() { throw DescriptorOutdated() }
             counter += 1
             _ = try await connection.heartbeat(counter: counter, load: await self.load())
+        }
+    }
+
+    /// Whether what was registered leads here no more: over another interface the connection may stay all the same.
+    /// While the system does not say, nothing has changed.
+    private func isElsewhere() -> Bool {
+        do {
+            return try self.addresses(self.lastAddresses) != self.lastAddresses
+        } catch {
+            return error is RouterError
         }
     }
 
@@ -162,7 +178,6 @@ actor RouterDirectory {
                 self.isReady = true
                 self.onReady()
             }
-            if !isListed { self.logger.info("not in the consensus any more") }
             self.stands(isListed ? .listed : .notListed)
         }
     }
@@ -208,7 +223,8 @@ actor RouterDirectory {
     }
 
     private func descriptor() throws -> SignedDescriptor {
-        try RouterDescriptor(
+        self.lastAddresses = try self.addresses(self.lastAddresses)
+        return try RouterDescriptor(
             identity: self.configuration.identityKey.publicKey,
             linkKey: self.linkKey,
             onionKey: self.keys.ring.current.secret.publicKey,
@@ -216,7 +232,7 @@ actor RouterDirectory {
                 lifetime: self.parameters[.onionKeyLifetime], overlap: self.parameters[.onionKeyOverlap]),
             published: self.outside.unixSeconds,
             sequence: self.nextSequence(),
-            addresses: try self.addresses(),
+            addresses: self.lastAddresses,
             nickname: self.configuration.nickname,
             exitPolicy: self.configuration.exitPolicy,
             country: self.configuration.country,

@@ -32,7 +32,8 @@ final class AdviceLog: Sendable {
                 "let the program leave names to the proxy (socks5h://, --socks5-hostname, SOCKS4a)", now)
         case .tooManyCircuits:
             self.tell(
-                "all circuits that there may be are in use, or waited for; streams were refused", about: "circuits",
+                "all circuits that there may be, in all or of one user, are in use or waited for; streams were refused",
+                about: "circuits",
                 "use fewer SOCKS users at once, close idle connections, or leave out --isolate-destination", now)
         case .ended, .noCircuit, .invalidRequest, .noExitAllows, .notReady, .shuttingDown: break
         }

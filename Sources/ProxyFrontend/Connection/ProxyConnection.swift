@@ -7,11 +7,12 @@ internal import OnionClient
 ///     handshaking ──request──▶ waiting ──connected──▶ attaching ──attached──▶ handedOver
 ///          │                      │                       │
 ///          ├──────refused─────────┴──▶ lingering ──▶ closed ◀── whatever ends the channel
-///          └──nonsense, time-out, half-close────────────▲
+///          └──nonsense, time-out, half-close, gone──────▲
 ///
 /// The rules it keeps: success is never said before the exit has connected; nothing is read while a request waits, and what
-/// arrives anyway is kept in order for the stream; a refusal is followed by reading to the application's end
-/// (*lingering*), because closing a socket with unread bytes would reset it and lose the reply.
+/// arrives anyway is kept in order for the stream; an application that closes its side before it has sent anything for the
+/// stream has gone, one that has sent something may still want the answer; a refusal is followed by reading to the
+/// application's end (*lingering*), because closing a socket with unread bytes would reset it and lose the reply.
 ///
 /// - Source: DESIGN §10
 struct ProxyConnection: Sendable {
@@ -50,6 +51,8 @@ struct ProxyConnection: Sendable {
     private struct Later {
         var bytes = ByteBuffer()
         var inputClosed = false
+        /// Something came for the destination: with the request, or after it.
+        var isAnswerWanted = false
     }
 
     private let limits: ProxyLimits
@@ -106,6 +109,7 @@ struct ProxyConnection: Sendable {
                     later.bytes.writeImmutableBuffer(received)
                     received = ByteBuffer()
                 }
+                later.isAnswerWanted = isForwarded || received.readableBytes > 0
                 self.state = .waiting(request, later)
                 switch request.target {
                 case .connect(let host, let port): return .open(host: host, port: port, request, earlyData: received)
@@ -131,6 +135,8 @@ struct ProxyConnection: Sendable {
         switch self.state {
         // A request that is not complete never will be.
         case .handshaking, .lingering: return self.close()
+        // The end of a program that closes, or dies, looks the same as a half-close.
+        case .waiting(_, let later) where !later.isAnswerWanted: return self.close()
         case .waiting(let request, var later):
             later.inputClosed = true
             self.state = .waiting(request, later)
@@ -215,6 +221,7 @@ struct ProxyConnection: Sendable {
     private func keep(_ bytes: ByteBuffer, in later: inout Later) -> Bool {
         guard bytes.readableBytes <= self.limits.laterByteCount - later.bytes.readableBytes else { return false }
         later.bytes.writeImmutableBuffer(bytes)
+        later.isAnswerWanted = true
         return true
     }
 

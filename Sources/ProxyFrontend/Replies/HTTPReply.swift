@@ -37,8 +37,8 @@ struct HTTPReply: Equatable, Sendable {
         case .tooManyCircuits:
             self.init(
                 "503 Service Unavailable", "connection_limit_reached",
-                "All circuits that Thor may have are in use, or too many requests wait for one: each user, and each "
-                    + "isolated destination, takes its own.")
+                "All circuits that Thor may have, or that one user's destinations may, are in use, or too many "
+                    + "requests wait for one: each user, and each isolated destination, takes its own.")
         case .invalidRequest:
             self.init("400 Bad Request", "http_request_error", "The host or port cannot be asked for.")
         case .noExitAllows:

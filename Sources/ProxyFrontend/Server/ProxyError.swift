@@ -6,8 +6,9 @@ package enum ProxyError: Error, Equatable, Sendable {
     case passwordNeeded(address: String)
     /// What should be an address to listen on is a name.
     case notAnAddress(String)
-    /// The system refused the port. `reason` is its text, such as `Address already in use`.
-    case cannotListen(address: String, reason: String)
+    /// The system refused the port or the socket's path. `reason` is its text, such as `Address already in use`;
+    /// `errno` is its code, if it gave one.
+    case cannotListen(address: String, reason: String, errno: Int32?)
     /// Nobody listens on the status socket.
     case notRunning(stateDirectory: String)
     /// Somebody listens on the status socket, but it may not be asked.

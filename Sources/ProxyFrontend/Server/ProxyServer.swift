@@ -78,7 +78,7 @@ package final class ProxyServer: Service, CustomStringConvertible {
 
     /// Listen until a graceful shutdown, then close the listeners and all connections.
     ///
-    /// - Throws: ``ProxyError/cannotListen(address:reason:)``.
+    /// - Throws: ``ProxyError/cannotListen(address:reason:errno:)``.
     package func run() async throws {
         let loop = self.client.eventLoop
         let connections = NIOLoopBoundBox.makeBoxSendingValue(ConnectionRegistry(), eventLoop: loop)
@@ -144,24 +144,30 @@ package final class ProxyServer: Service, CustomStringConvertible {
                     .bind(host: "\(endpoint.address)", port: Int(endpoint.port)).get()
                 listener.eventLoop.execute { LinkSockets.unpaceLoopback(listener, with: endpoint.address) }
                 return (listener, nil)
-            case .unix(let path): return try await Self.bind(bootstrap, path)
+            case .unix(let path): return try await Self.listen(bootstrap, on: UserSocket.make(at: path))
             }
         } catch let error as IOError {
-            throw ProxyError.cannotListen(address: listener, reason: String(cString: strerror(error.errnoCode)))
+            throw ProxyError.cannotListen(
+                address: listener, reason: String(cString: strerror(error.errnoCode)), errno: error.errnoCode)
         } catch {
-            throw ProxyError.cannotListen(address: listener, reason: "\(error)")
+            throw ProxyError.cannotListen(address: listener, reason: "\(error)", errno: nil)
         }
     }
 
     /// Listen on a Unix socket that nobody listens on, for the user alone; he may change its mode afterwards.
-    private static func bind(
-        _ bootstrap: ServerBootstrap, _ path: String
+    ///
+    /// - Throws: `IOError`, with EADDRINUSE where somebody else has taken the path meanwhile.
+    static func listen(
+        _ bootstrap: ServerBootstrap, on socket: UserSocket
     ) async throws -> (channel: any Channel, socket: UserSocket?) {
-        let socket = try UserSocket.make(at: path)
         do {
             let channel = try await bootstrap.withBoundSocket(socket.descriptor).get()
             // Once more: for a socket that it has not bound itself, NIO minds no backlog.
-            listen(socket.descriptor, Self.backlog)
+            systemListen(socket.descriptor, Self.backlog)
+            guard socket.isInPlace else {
+                try? await channel.close().get()
+                throw IOError(errnoCode: EADDRINUSE, reason: "listen")
+            }
             return (channel, socket)
         } catch {
             socket.removeFile()
@@ -190,3 +196,6 @@ package final class ProxyServer: Service, CustomStringConvertible {
         }
     }
 }
+
+// Inside ProxyServer, `listen` is its own.
+private func systemListen(_ socket: Int32, _ backlog: Int32) { listen(socket, backlog) }

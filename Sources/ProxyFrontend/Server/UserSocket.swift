@@ -38,13 +38,16 @@ struct UserSocket {
         return UserSocket(descriptor: descriptor, path: path, file: file)
     }
 
-    /// Remove the file, before the socket is closed, unless the path has become somebody else's.
-    func removeFile() {
+    /// Whether whoever connects to the path reaches this socket: another program that found nobody listening yet may
+    /// have taken its place.
+    var isInPlace: Bool {
         var status = stat()
-        guard lstat(self.path, &status) == 0, status.st_dev == self.file.st_dev, status.st_ino == self.file.st_ino
-        else { return }
-        unlink(self.path)
+        return lstat(self.path, &status) == 0 && status.st_dev == self.file.st_dev
+            && status.st_ino == self.file.st_ino
     }
+
+    /// Remove the file, before the socket is closed, unless the path has become somebody else's.
+    func removeFile() { if self.isInPlace { unlink(self.path) } }
 
     /// Remove a socket's file that the kernel says nobody listens on. Of other files it says the same.
     private static func removeDead(_ path: String, _ address: SocketAddress) throws {

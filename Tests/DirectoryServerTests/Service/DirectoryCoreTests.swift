@@ -220,24 +220,33 @@ struct DirectoryCoreTests {
             ])
     }
 
-    @Test("the log names each router without a place here once, so many of them, until the hour is over")
-    func strangers() async throws {
-        let test = try TestCore(connections: { $0.loggedStrangerCount = 2 })
+    @Test(
+        "the log names each router refused without a probe once, so many for each reason, until the hour is over",
+        arguments: [
+            RegistrationRefusal.notAdmitted, .older, .clockOff, .unusableAddress, .registryFull, .tooManyNewcomers,
+            .tooOften,
+        ])
+    func refusalsInLog(refusal: RegistrationRefusal) async throws {
+        let test = try TestCore(connections: { $0.loggedRefusalCount = 2 })
         let strangers = (0..<3).map { _ in TestRouter().fingerprint }
         await test.core.tick()
         for wait in [0, 3_600_000 as Int64] {
             test.clock.advance(wait)
             await test.core.tick()
             for (stranger, isLogged) in zip(strangers, [true, true, false]) {
-                #expect(await test.core.isLogged(.notAdmitted, of: stranger) == isLogged)
-                #expect(await !test.core.isLogged(.notAdmitted, of: stranger))
+                #expect(await test.core.isLogged(refusal, of: stranger) == isLogged)
+                #expect(await !test.core.isLogged(refusal, of: stranger))
             }
         }
-        #expect(test.reached == Array(repeating: .loggedStrangers, count: 4))
+        #expect(test.reached == Array(repeating: .loggedRefusals, count: 4))
+        let other = refusal == .clockOff ? RegistrationRefusal.older : .clockOff
+        #expect(await test.core.isLogged(other, of: strangers[2]))
         await test.core.admissionChanged(to: .listed([:]))
-        #expect(await test.core.isLogged(.notAdmitted, of: strangers[0]))
+        #expect(await test.core.isLogged(refusal, of: strangers[0]))
         for _ in 0..<2 {
-            #expect(await test.core.isLogged(.unreachable, of: strangers[0]))
+            for probed in [RegistrationRefusal.unreachable, .handshakeFailed, .superseded] {
+                #expect(await test.core.isLogged(probed, of: strangers[0]))
+            }
             #expect(await !test.core.isLogged(.wrongLinkKey, of: strangers[0]))
         }
     }

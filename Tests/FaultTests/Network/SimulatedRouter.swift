@@ -106,7 +106,7 @@ final class SimulatedRouter: @unchecked Sendable {
             keys: KeptOnionKeys(
                 OnionKeyRing(current: .init(secret: keys.onionKey, made: Simulation.startOfTime), previous: nil),
                 store: RouterKeyStore(directory: "/nonexistent")),
-            addresses: { [keys.endpoint] }, outside: clock.outside(on: loops[0]),
+            addresses: { _ in [keys.endpoint] }, outside: clock.outside(on: loops[0]),
             logger: Logger(label: "faults") { _ in SwiftLogNoOpLogHandler() },
             connect: { try await connect(loops[0]) }, onReady: {})
         self.directoryTask = Task(executorPreference: loops[0]) {

@@ -86,6 +86,31 @@ struct KeyFileTests {
         #expect(self.directory.names == ["key"])
     }
 
+    @Test(
+        "where the file system has no links a new file is made all the same, and none is overwritten",
+        arguments: [EPERM, EOPNOTSUPP, ENOSYS])
+    func noLinks(code: Int32) throws {
+        let path = self.directory.file("key")
+        let write = { (text: String) in
+            try AtomicFile.write(Array(text.utf8), to: path, mode: 0o600, overwrite: false) { _, _ in code }
+        }
+        try write("first")
+        #expect(try self.directory.text(path) == "first")
+        #expect(try self.directory.mode(path) == 0o600)
+        #expect(throws: AtomicFile.Failure.exists(path: path)) { try write("second") }
+        #expect(try self.directory.text(path) == "first")
+        #expect(self.directory.names == ["key"])
+    }
+
+    @Test("another error of a link is told, and no file is left")
+    func linkFails() throws {
+        let path = self.directory.file("key")
+        #expect(throws: AtomicFile.Failure.system(path: path, operation: "create", errno: ENOSPC)) {
+            try AtomicFile.write([1], to: path, mode: 0o600, overwrite: false) { _, _ in ENOSPC }
+        }
+        #expect(self.directory.names.isEmpty)
+    }
+
     @Test("a link that leads nowhere is not written through")
     func danglingLink() throws {
         let path = self.directory.file("key")

@@ -10,14 +10,35 @@ import Testing
 
 @Suite("A router as a whole", .timeLimit(.minutes(1)))
 struct OnionRouterTests {
-    @Test("one that listens everywhere names the lowest of its public addresses of that family")
+    @Test("one that listens everywhere names the lowest of its public addresses of that family, and stays with it")
     func publicAddress() throws {
         let texts = ["127.0.0.1", "10.0.0.1", "93.184.216.34", "93.184.216.35", "::1", "fe80::1", "2606:4700::1111"]
         let own = Set(texts.compactMap { IPAddress($0) })
-        #expect(OnionRouter.publicAddress(among: own, isIPv4: true) == IPAddress("93.184.216.34"))
-        #expect(OnionRouter.publicAddress(among: own, isIPv4: false) == IPAddress("2606:4700::1111"))
+        func address(isIPv4: Bool, registered: String? = nil) -> IPAddress? {
+            OnionRouter.publicAddress(
+                among: own, isIPv4: isIPv4, registered: registered.flatMap { IPAddress($0) })
+        }
+        #expect(address(isIPv4: true) == IPAddress("93.184.216.34"))
+        #expect(address(isIPv4: false) == IPAddress("2606:4700::1111"))
+        // What was registered stays, unless it has gone.
+        #expect(address(isIPv4: true, registered: "93.184.216.35") == IPAddress("93.184.216.35"))
+        #expect(address(isIPv4: true, registered: "93.184.216.33") == IPAddress("93.184.216.34"))
         let inside = Set(texts.filter { $0 != "2606:4700::1111" }.compactMap { IPAddress($0) })
-        #expect(OnionRouter.publicAddress(among: inside, isIPv4: false) == nil)
+        #expect(OnionRouter.publicAddress(among: inside, isIPv4: false, registered: nil) == nil)
+        let last = IPAddress("2606:4700::1111")
+        #expect(OnionRouter.publicAddress(among: inside, isIPv4: false, registered: last) == nil)
+    }
+
+    @Test("what keeps one from registering is in words, in the log and in its status")
+    func errors() {
+        let standing = RouterStanding.disconnected(why: "\(RouterError.noPublicAddress)")
+        #expect(
+            "\(standing)" == "not registered, and trying again: this machine has no public address of its own, so "
+                + "others cannot be told where the router is")
+        #expect(
+            "\(RouterError.cannotListen(ListedRouter.heron.endpoint, errno: 98))"
+                == "cannot listen on \(ListedRouter.heron.endpoint): error 98")
+        #expect("\(RouterError.noListeningAddress)" == "the system does not say where the router listens")
     }
 
     @Test("one that cannot register when it begins ends, and says why")

@@ -114,7 +114,7 @@ struct RouterDirectoryTests {
         let play = Play()
         play.state.withLockedValue { state in
             state.sleep = { $0.isRefused }
-            state.answers = [0: (5, Play.start), 5: (6, 0), 6: (7, Play.start), 7: (8, Play.start)]
+            state.answers = [0: (5, Play.start), 5: (6, 0), 6: (7, 0), 7: (8, Play.start), 8: (9, Play.start)]
             state.end = .notAllowed
         }
         await play.run { $0.registered.count == 2 }
@@ -139,6 +139,51 @@ struct RouterDirectoryTests {
         await play.run { $0.registered.count == 2 }
         #expect(play.state.withLockedValue { $0.registered.map(\.descriptor.addresses) } == [[old], [new]])
     }
+
+    @Test("one whose address has gone registers anew at once, though the directory is not lost")
+    func moved() async throws {
+        let play = Play()
+        let (old, new) = (ListedRouter.heron.endpoint, Endpoint(address: .v4(0x0808_0808), port: 9001))
+        play.state.withLockedValue { state in
+            state.sleep = { state in
+                if state.sleepCount == 2 { state.addresses = [new] }
+                return state.sleepCount <= 2
+            }
+        }
+        await play.run { $0.sleepCount == 3 }
+        let state = play.state.withLockedValue { $0 }
+        #expect(state.registered.map(\.descriptor.addresses) == [[old], [new]])
+        #expect(state.registeredBefore == [[], [old], [old], [old]])
+        #expect(state.standings.isEmpty)
+    }
+
+    @Test("one that no address leads to any more says so, and tries again")
+    func noAddress() async throws {
+        let play = Play()
+        play.state.withLockedValue { state in
+            state.sleep = { state in
+                state.addressFailure = state.sleepCount == 1 ? RouterError.noPublicAddress : nil
+                return state.sleepCount <= 2
+            }
+        }
+        await play.run { $0.sleepCount == 3 }
+        #expect(
+            play.state.withLockedValue { $0.standings } == [.disconnected(why: "\(RouterError.noPublicAddress)")])
+        #expect(play.state.withLockedValue { $0.registered.count } == 2)
+    }
+
+    @Test("one whose system does not say what addresses there are stays with the directory")
+    func unknownAddresses() async throws {
+        let play = Play()
+        play.state.withLockedValue { state in
+            state.sleep = { state in
+                state.addressFailure = ChannelError.eof
+                return state.sleepCount == 1
+            }
+        }
+        await play.run { $0.sleepCount == 2 }
+        #expect(play.state.withLockedValue { $0.standings.isEmpty && $0.registered.count == 1 })
+    }
 }
 
 /// A router's standing, a clock that goes when somebody waits, and a directory that does as it is told.
@@ -159,6 +204,10 @@ private final class Play: Sendable {
         var standings: [RouterStanding] = []
         /// Where it says that others reach it.
         var addresses = [ListedRouter.heron.endpoint]
+        /// What keeps it from saying so.
+        var addressFailure: (any Error)?
+        /// What it had registered whenever it was asked.
+        var registeredBefore: [[Endpoint]] = []
         var readyCountWhenAsked: [UInt64: Int] = [:]
         var registered: [SignedDescriptor] = []
         /// Revision and this router's number in the list that follows a revision, 0 if it is not listed; without one the
@@ -228,7 +277,13 @@ private final class Play: Sendable {
             keys: KeptOnionKeys(
                 OnionKeyRing(current: .init(secret: TestRouter.onionKey, made: Self.start / 1000), previous: nil),
                 store: RouterKeyStore(directory: "/nonexistent")),
-            addresses: { self.state.withLockedValue { $0.addresses } },
+            addresses: { registered in
+                try self.state.withLockedValue { state in
+                    state.registeredBefore.append(registered)
+                    if let failure = state.addressFailure { throw failure }
+                    return state.addresses
+                }
+            },
             outside: TimeAndChance(
                 now: { .now() }, unixMilliseconds: { self.state.withLockedValue { $0.now } },
                 sleep: { _ in

@@ -226,16 +226,22 @@ struct ProxyConnectionHandlerTests {
     @Test("the request of an application that has gone is taken back, one that has only closed its side is not")
     func withdrawal() throws {
         let lookUp = SOCKS5Bytes.name(bytes("a.test"), port: 0, command: 0xF0)
-        for request in [SOCKS5Bytes.name(bytes("a.test")), lookUp] {
-            let connection = try Connection()
-            defer { connection.finish() }
-            connection.receive(SOCKS5Bytes.greeting + request)
-            connection.channel.pipeline.fireUserInboundEventTriggered(ChannelEvent.inputClosed)
-            connection.channel.embeddedEventLoop.run()
-            #expect(connection.client.withdrawnCount == 0)
-            connection.channel.close(promise: nil)
-            connection.channel.embeddedEventLoop.run()
-            #expect(connection.client.withdrawnCount == 1)
+        let connect = bytes("CONNECT a.test:80 HTTP/1.1\r\n\r\n")
+        for request in [
+            SOCKS5Bytes.greeting + SOCKS5Bytes.name(bytes("a.test")), SOCKS5Bytes.greeting + lookUp,
+            self.socks4("alice"), connect,
+        ] {
+            for early in ["", "early"] {
+                let connection = try Connection()
+                defer { connection.finish() }
+                connection.receive(request + bytes(early))
+                connection.channel.pipeline.fireUserInboundEventTriggered(ChannelEvent.inputClosed)
+                connection.channel.embeddedEventLoop.run()
+                #expect(connection.client.withdrawnCount == (early.isEmpty ? 1 : 0))
+                connection.channel.close(promise: nil)
+                connection.channel.embeddedEventLoop.run()
+                #expect(connection.client.withdrawnCount == 1)
+            }
         }
     }
 

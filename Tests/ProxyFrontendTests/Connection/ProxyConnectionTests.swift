@@ -15,14 +15,14 @@ struct ProxyConnectionTests {
         self.limits.lingerByteCount = 10
     }
 
-    private func waiting() -> ProxyConnection {
+    private func waiting(early: String = "early") -> ProxyConnection {
         var machine = ProxyConnection(access: .open, limits: self.limits)
         #expect(machine.bytesReceived(ByteBuffer(bytes: SOCKS5Bytes.greeting)) == .send(ByteBuffer(bytes: [5, 0])))
         #expect(machine.advance() == .none)
         #expect(machine.readCompleted() == .read)
-        let action = machine.bytesReceived(ByteBuffer(bytes: SOCKS5Bytes.name(bytes("a.test")) + bytes("early")))
+        let action = machine.bytesReceived(ByteBuffer(bytes: SOCKS5Bytes.name(bytes("a.test")) + bytes(early)))
         #expect(
-            action == .open(host: "a.test", port: 80, Self.request, earlyData: ByteBuffer(string: "early")))
+            action == .open(host: "a.test", port: 80, Self.request, earlyData: ByteBuffer(string: early)))
         return machine
     }
 
@@ -46,7 +46,32 @@ struct ProxyConnectionTests {
         #expect(machine.bytesReceived(ByteBuffer(string: "x")) == .close)
     }
 
-    @Test("a half-close during the handshake closes; while waiting it is passed on")
+    @Test("whoever closes his side while waiting, with nothing sent for the stream, has gone")
+    func gone() {
+        var machine = self.waiting(early: "")
+        #expect(machine.inputClosed() == .close)
+        #expect(machine.streamOpened() == .discard)
+        var speaker = self.waiting(early: "")
+        #expect(speaker.bytesReceived(ByteBuffer(string: "x")) == .none)
+        #expect(speaker.inputClosed() == .none)
+        _ = speaker.streamOpened()
+        #expect(
+            speaker.attached() == .handOver(later: ByteBuffer(string: "x"), inputClosed: true, forwarding: false))
+        // The stream is there: he may want to hear what the other end says first.
+        var listener = self.waiting(early: "")
+        _ = listener.streamOpened()
+        #expect(listener.inputClosed() == .none)
+    }
+
+    @Test("a forwarded request is sent whole before its program closes its side")
+    func forwardedHalfClose() {
+        var machine = ProxyConnection(access: .open, limits: self.limits)
+        _ = machine.bytesReceived(ByteBuffer(string: "GET http://a.test/ HTTP/1.1\r\nHost: a.test\r\n\r\n"))
+        #expect(machine.inputClosed() == .none)
+        #expect(machine.streamOpened() == .attach(reply: ProxyReply.connected(.forward)))
+    }
+
+    @Test("a half-close during the handshake closes; while waiting, with bytes sent, it is passed on")
     func halfClose() {
         var fresh = ProxyConnection(access: .open, limits: self.limits)
         #expect(fresh.inputClosed() == .close)

@@ -200,9 +200,31 @@ struct ProxyServerTests {
                 configuration: .init(listenAddresses: [address], access: .open), client: EchoClient(),
                 logger: Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() }), onListening: { _ in })
             await #expect(
-                throws: ProxyError.cannotListen(address: "127.0.0.1:\(port)", reason: "Address already in use")
+                throws: ProxyError.cannotListen(
+                    address: "127.0.0.1:\(port)", reason: "Address already in use", errno: EADDRINUSE)
             ) { try await second.run() }
         }
+    }
+
+    @Test("the request of a program that closes before it has said anything is taken back", .timeLimit(.minutes(1)))
+    func programGone() async throws {
+        let client = FakeClient(eventLoop: MultiThreadedEventLoopGroup.singleton.next())
+        defer { client.finish() }
+        let address = try ProxyListenAddress(host: "127.0.0.1", port: 0, allowsNonLoopback: false, access: .open)
+        let server = ProxyServer(
+            configuration: .init(listenAddresses: [address], access: .open), client: client,
+            logger: Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() }), onListening: { _ in })
+        let connections = NIOLoopBoundBox.makeBoxSendingValue(ConnectionRegistry(), eventLoop: client.eventLoop)
+        let listener = try await server.bind(address, connections).channel
+        let (channel, _) = try await self.connect(UInt16(try #require(listener.localAddress?.port)))
+        let request = SOCKS5Bytes.greeting + SOCKS5Bytes.name(bytes("a.test"))
+        try await channel.writeAndFlush(ByteBuffer(bytes: request)).get()
+        while client.requests.isEmpty { try await Task.sleep(for: .milliseconds(1)) }
+        #expect(client.withdrawnCount == 0)
+        // An end in order, and no reset: as when the program closes after it has read the reply to its greeting.
+        try await channel.close(mode: .output).get()
+        while client.withdrawnCount == 0 { try await Task.sleep(for: .milliseconds(1)) }
+        try await listener.close().get()
     }
 
     @Test(

@@ -65,6 +65,22 @@ struct UserSocketTests {
         #expect(FileManager.default.fileExists(atPath: path))
     }
 
+    @Test("whoever listens where another has taken his place is told", .timeLimit(.minutes(1)))
+    func overtaken() async throws {
+        let path = "/tmp/thor-user-\(UInt32.random(in: 0 ... .max)).socket"
+        let first = try UserSocket.make(at: path)
+        let second = try UserSocket.make(at: path)
+        defer {
+            second.removeFile()
+            close(second.descriptor)
+        }
+        let bootstrap = ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+        let error = await #expect(throws: IOError.self) { _ = try await ProxyServer.listen(bootstrap, on: first) }
+        #expect(error?.errnoCode == EADDRINUSE)
+        // What is there is the other's, and stays.
+        #expect(second.isInPlace)
+    }
+
     @Test("its file is removed as long as it is its own")
     func removal() throws {
         let path = "/tmp/thor-user-\(UInt32.random(in: 0 ... .max)).socket"
