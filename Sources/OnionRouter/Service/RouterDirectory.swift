@@ -32,7 +32,8 @@ actor RouterDirectory {
     private var standing: RouterStanding?
     /// Of the newest descriptor that was signed.
     private var lastSequence: UInt64 = 0
-    private var lastAddresses: [Endpoint] = []
+    /// Where the directory has reached this OR last.
+    private var registeredAddresses: [Endpoint] = []
     private var backoff: JitteredBackoff
     private var generator: TimeAndChance.Generator
 
@@ -122,8 +123,10 @@ actor RouterDirectory {
         self.rotateOnionKey()
         let connection = try await self.connect()
         do {
-            let revision = try await connection.register(try self.descriptor())
+            let descriptor = try self.descriptor()
+            let revision = try await connection.register(descriptor)
             self.wasRegistered = true
+            self.registeredAddresses = descriptor.descriptor.addresses
             self.logger.info("registered with the directory")
             try await withThrowingTaskGroup(of: Void.self) { group in
                 group.addTask { try await self.sendHeartbeats(over: connection) }
@@ -153,7 +156,7 @@ actor RouterDirectory {
     /// While the system does not say, nothing has changed.
     private func isElsewhere() -> Bool {
         do {
-            return try self.addresses(self.lastAddresses) != self.lastAddresses
+            return try self.addresses(self.registeredAddresses) != self.registeredAddresses
         } catch {
             return error is RouterError
         }
@@ -223,8 +226,7 @@ actor RouterDirectory {
     }
 
     private func descriptor() throws -> SignedDescriptor {
-        self.lastAddresses = try self.addresses(self.lastAddresses)
-        return try RouterDescriptor(
+        try RouterDescriptor(
             identity: self.configuration.identityKey.publicKey,
             linkKey: self.linkKey,
             onionKey: self.keys.ring.current.secret.publicKey,
@@ -232,7 +234,7 @@ actor RouterDirectory {
                 lifetime: self.parameters[.onionKeyLifetime], overlap: self.parameters[.onionKeyOverlap]),
             published: self.outside.unixSeconds,
             sequence: self.nextSequence(),
-            addresses: self.lastAddresses,
+            addresses: try self.addresses(self.registeredAddresses),
             nickname: self.configuration.nickname,
             exitPolicy: self.configuration.exitPolicy,
             country: self.configuration.country,

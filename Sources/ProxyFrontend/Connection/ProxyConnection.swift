@@ -109,11 +109,16 @@ struct ProxyConnection: Sendable {
                     later.bytes.writeImmutableBuffer(received)
                     received = ByteBuffer()
                 }
-                later.isAnswerWanted = isForwarded || received.readableBytes > 0
-                self.state = .waiting(request, later)
                 switch request.target {
-                case .connect(let host, let port): return .open(host: host, port: port, request, earlyData: received)
-                case .lookUp(let query): return .lookUp(query, request)
+                case .connect(let host, let port):
+                    later.isAnswerWanted = isForwarded || received.readableBytes > 0
+                    self.state = .waiting(request, later)
+                    return .open(host: host, port: port, request, earlyData: received)
+                case .lookUp(let query):
+                    // The answer is all there is to it.
+                    later.isAnswerWanted = true
+                    self.state = .waiting(request, later)
+                    return .lookUp(query, request)
                 }
             case .finish(let bytes): return self.linger(bytes)
             case .close: return self.close()

@@ -157,6 +157,24 @@ struct RouterDirectoryTests {
         #expect(state.standings.isEmpty)
     }
 
+    @Test("an address at which the directory did not reach it is no reason to stay there")
+    func movedInVain() async throws {
+        let play = Play()
+        let (old, new) = (ListedRouter.heron.endpoint, Endpoint(address: .v4(0x0808_0808), port: 9001))
+        play.state.withLockedValue { state in
+            state.unreachable = [new]
+            state.sleep = { state in
+                state.addresses = state.sleepCount == 1 ? [new] : [old]
+                return state.sleepCount <= 2
+            }
+        }
+        await play.run { $0.registered.count == 3 }
+        let state = play.state.withLockedValue { $0 }
+        #expect(state.registered.map(\.descriptor.addresses) == [[old], [new], [old]])
+        // What it was asked about: never the address in vain.
+        #expect(state.registeredBefore.dropFirst().allSatisfy { $0 == [old] })
+    }
+
     @Test("one that no address leads to any more says so, and tries again")
     func noAddress() async throws {
         let play = Play()
@@ -206,6 +224,8 @@ private final class Play: Sendable {
         var addresses = [ListedRouter.heron.endpoint]
         /// What keeps it from saying so.
         var addressFailure: (any Error)?
+        /// Where the directory does not reach it.
+        var unreachable: [Endpoint] = []
         /// What it had registered whenever it was asked.
         var registeredBefore: [[Endpoint]] = []
         var readyCountWhenAsked: [UInt64: Int] = [:]
@@ -334,10 +354,12 @@ private final class Play: Sendable {
         switch message {
         case .register(let bytes):
             guard let descriptor = try? SignedDescriptor(verifying: bytes) else { return nil }
-            self.change { state in
+            let isReached = self.change { state in
                 state.registered.append(descriptor)
                 state.isRefused = false
+                return state.unreachable.isEmpty || state.unreachable != descriptor.descriptor.addresses
             }
+            guard isReached else { return .error(.unreachable, text: "") }
             return .registered(sequence: descriptor.descriptor.sequence, revision: 5)
         case .heartbeat(let counter, _): return .heartbeatAck(counter: counter, revision: 5)
         case .getConsensus(let have):

@@ -237,7 +237,9 @@ struct ProxyConnectionHandlerTests {
                 connection.receive(request + bytes(early))
                 connection.channel.pipeline.fireUserInboundEventTriggered(ChannelEvent.inputClosed)
                 connection.channel.embeddedEventLoop.run()
-                #expect(connection.client.withdrawnCount == (early.isEmpty ? 1 : 0))
+                // The answer to a look-up can still reach him.
+                let hasGone = early.isEmpty && connection.client.lookUps.isEmpty
+                #expect(connection.client.withdrawnCount == (hasGone ? 1 : 0))
                 connection.channel.close(promise: nil)
                 connection.channel.embeddedEventLoop.run()
                 #expect(connection.client.withdrawnCount == 1)
