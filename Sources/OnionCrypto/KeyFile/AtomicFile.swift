@@ -9,7 +9,7 @@
 /// Small files that are there whole or not at all, whatever happens while they are written.
 ///
 /// A new file is written under a temporary name beside the old one and synced; then it takes the name, in one step, and
-/// the directory is synced.
+/// the directory is synced. Where a file can have no second name, as on FAT, a crash in between may leave an empty one.
 package enum AtomicFile {
     static let outOfMemory = ENOMEM
 
