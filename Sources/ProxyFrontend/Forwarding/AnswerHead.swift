@@ -49,9 +49,11 @@ struct AnswerHead: Equatable {
             if isSwitch || Self.saysClose(head) {
                 ready.writeImmutableBuffer(head)
             } else {
-                let emptyLine = head.readableBytesView.suffix(2).first == UInt8(ascii: "\r") ? 2 : 1
-                ready.writeBytes(head.readableBytesView.dropLast(emptyLine))
-                ready.writeString(Self.addition + "\r\n")
+                let view = head.readableBytesView
+                let emptyLine = view.suffix(2).first == UInt8(ascii: "\r") ? 2 : 1
+                ready.writeBytes(view.dropLast(emptyLine))
+                ready.writeString(Self.addition)
+                ready.writeBytes(view.suffix(emptyLine))
             }
             break
         }

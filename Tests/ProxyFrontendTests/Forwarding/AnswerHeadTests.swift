@@ -29,7 +29,7 @@ struct AnswerHeadTests {
     func lineFeeds(size: Int) {
         #expect(
             self.pass("HTTP/1.1 200 OK\nA: b\n\nhello", in: size)
-                == "HTTP/1.1 200 OK\nA: b\nConnection: close\r\n\r\nhello")
+                == "HTTP/1.1 200 OK\nA: b\nConnection: close\r\n\nhello")
         #expect(
             self.pass("HTTP/1.1 200 OK\nA: b\n\r\nhello", in: size)
                 == "HTTP/1.1 200 OK\nA: b\nConnection: close\r\n\r\nhello")
