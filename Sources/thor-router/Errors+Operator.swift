@@ -12,11 +12,10 @@ extension RouterError: OperatorFacing {
         case .cannotListen(let endpoint, let errno):
             .cannotListen(on: "\(endpoint)", why: String(cString: strerror(errno)), errno: errno)
         case .noListeningAddress:
-            OperatorError("the system does not say where the router listens", advice: "", status: .osError)
+            OperatorError("\(self)", advice: "", status: .osError)
         case .noPublicAddress:
             OperatorError(
-                "this machine has no public address of its own, so others cannot be told where the router is",
-                advice: "Give the address at which it is reached from outside with --advertise ADDRESS",
+                "\(self)", advice: "Give the address at which it is reached from outside with --advertise ADDRESS",
                 status: .configuration)
         }
     }

@@ -315,10 +315,10 @@ actor DirectoryCore {
     }
 
     private func logChanges(from old: Consensus?, to new: Consensus) {
-        let before = Dictionary(uniqueKeysWithValues: (old?.routers ?? []).map { ($0.identity, $0) })
-        let after = Dictionary(uniqueKeysWithValues: new.routers.map { ($0.identity, $0) })
-        for router in new.routers where before[router.identity] == nil { self.log("router joined the list", router) }
-        for router in old?.routers ?? [] where after[router.identity] == nil {
+        for router in new.routers where old?.router(router.identity) == nil {
+            self.log("router joined the list", router)
+        }
+        for router in old?.routers ?? [] where new.router(router.identity) == nil {
             self.log("router left the list", router)
         }
     }
