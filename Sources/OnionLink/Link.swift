@@ -17,11 +17,15 @@ package protocol LinkOwner: AnyObject {
     /// Cells were queued or left their queues since the last call, those of closed links included; once a turn at most,
     /// and never while the link has room for everything.
     func link(_ link: Link, queuesChanged traffic: [CircuitID: QueueTraffic])
+    /// The link carries bulk: whether it may have large buffers, until it closes. If not, it asks again later.
+    func linkMayGrow(_ link: Link) -> Bool
     /// The link is gone, and all its circuits with it. The last call.
     func linkClosed(_ link: Link, error: LinkError)
 }
 
 extension LinkOwner {
+    /// For those that have few links.
+    package func linkMayGrow(_ link: Link) -> Bool { true }
     /// For those that keep no account of what is queued.
     package func link(_ link: Link, queuesChanged traffic: [CircuitID: QueueTraffic]) {}
 }
@@ -66,6 +70,8 @@ package final class Link {
     private var isReportScheduled = false
     private var isWriting = false
     private var isReading = false
+    /// Whether the owner has not just been asked for large buffers.
+    private var mayAskToGrow = true
     private var closeError = LinkError.closed
 
     /// How long the peer may take to say NetInfo once TLS is up.
@@ -131,7 +137,7 @@ package final class Link {
         self.outgoing.append(batch: cells, overflowed: &overflowed)
         for circuit in overflowed { self.overflowed(circuit) }
         self.scheduleReport()
-        if self.outgoing.batchByteCount >= OutgoingCells.fullBatchByteCount { return self.flush() }
+        if self.outgoing.batchByteCount >= self.outgoing.buffers.fullBatchByteCount { return self.flush() }
         self.scheduleFlush()
     }
 
@@ -209,7 +215,8 @@ package final class Link {
     private func writeBatch() {
         if case .closed = self.state { return self.outgoing.discardBatch() }
         guard let context else { return self.outgoing.discardBatch() }
-        if let batch = self.outgoing.takeBatch() {
+        while let batch = self.outgoing.takeBatch() {
+            if batch.readableBytes >= LinkBuffers.small.fullBatchByteCount { self.askToGrow() }
             self.isWriting = true
             context.writeAndFlush(NIOAny(batch), promise: nil)
             self.isWriting = false
@@ -232,6 +239,15 @@ package final class Link {
         }
         self.scheduleReport()
         for circuit in drained { self.owner?.link(self, hasRoomFor: circuit) }
+    }
+
+    /// As much as small buffers take has been read or is written at once.
+    private func askToGrow() {
+        guard self.mayAskToGrow, case .open = self.state, let context, let owner else { return }
+        self.mayAskToGrow = false
+        guard owner.linkMayGrow(self) else { return }
+        self.outgoing.buffers = .large
+        LinkBuffers.large.set(on: context.channel)
     }
 
     // MARK: Events
@@ -264,6 +280,7 @@ package final class Link {
         self.isReading = true
         defer { self.isReading = false }
         self.liveness.received(now: self.eventLoop.now)
+        if buffer.readableBytes >= LinkBuffers.small.fullBatchByteCount { self.askToGrow() }
         var buffer = buffer
         // First the cell that the last read left incomplete; then the rest in place.
         if self.partialCell.readableBytes > 0 {
@@ -363,6 +380,7 @@ package final class Link {
         case .closeUnused: self.close()
         }
         self.outgoing.releaseIdleMemory(now: self.eventLoop.now)
+        self.mayAskToGrow = self.outgoing.buffers != .large
     }
 
     func ended() {

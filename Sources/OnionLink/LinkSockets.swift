@@ -5,16 +5,14 @@ package import OnionAddress
 /// The socket options of links, the same for both sides.
 ///
 /// The kernel's buffer sits behind the link's scheduler, so little of what waits may be in it: TCP_NOTSENT_LOWAT and the
-/// write watermarks keep it small, to one batch beyond what the kernel takes. Reads are large, so that a read brings many
-/// cells; and there is one a turn, so that what it brought is on its way before the next: otherwise a whole window moves
-/// from router to router as one lump, and only one of them works at a time.
+/// write watermarks keep it small, to one batch beyond what the kernel takes. There is one read a turn, so that what it
+/// brought is on its way before the next: otherwise a whole window moves from router to router as one lump, and only one of
+/// them works at a time. How much a read brings is for ``LinkBuffers``.
 ///
 /// - Source: DESIGN §7 *Link*, §8
 package enum LinkSockets {
     /// What the kernel takes, beyond what is on its way, for a peer that does not read; for edges too.
     package static let unsentLowWaterByteCount: ChannelOptions.Types.SocketOption.Value = 128 * 1024
-    static let writeWatermarks = ChannelOptions.Types.WriteBufferWaterMark(low: 32 * 1024, high: 128 * 1024)
-    static let readByteCount = 128 * 1024
     /// TCP_NOTSENT_LOWAT of <netinet/tcp.h>, which Glibc's module does not export everywhere.
     package static let unsentLowWaterOption = ChannelOptions.Types.SocketOption(
         level: .tcp, name: .init(rawValue: 25))
@@ -38,9 +36,9 @@ package enum LinkSockets {
         bootstrap
             .channelOption(.tcpOption(.tcp_nodelay), value: 1)
             .channelOption(Self.unsentLowWaterOption, value: Self.unsentLowWaterByteCount)
-            .channelOption(.writeBufferWaterMark, value: Self.writeWatermarks)
+            .channelOption(.writeBufferWaterMark, value: LinkBuffers.small.writeWatermarks)
             .channelOption(.maxMessagesPerRead, value: 1)
-            .channelOption(.recvAllocator, value: Self.receiveAllocator)
+            .channelOption(.recvAllocator, value: LinkBuffers.small.receiveAllocator)
     }
 
     static func configure(_ bootstrap: ServerBootstrap) -> ServerBootstrap {
@@ -50,12 +48,8 @@ package enum LinkSockets {
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
             .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
             .childChannelOption(Self.unsentLowWaterOption, value: Self.unsentLowWaterByteCount)
-            .childChannelOption(.writeBufferWaterMark, value: Self.writeWatermarks)
+            .childChannelOption(.writeBufferWaterMark, value: LinkBuffers.small.writeWatermarks)
             .childChannelOption(.maxMessagesPerRead, value: 1)
-            .childChannelOption(.recvAllocator, value: Self.receiveAllocator)
-    }
-
-    private static var receiveAllocator: any RecvByteBufferAllocator {
-        AdaptiveRecvByteBufferAllocator(minimum: 2048, initial: 8192, maximum: Self.readByteCount)
+            .childChannelOption(.recvAllocator, value: LinkBuffers.small.receiveAllocator)
     }
 }

@@ -33,13 +33,13 @@ struct OutgoingCells {
         case queued(isOverLimit: Bool)
     }
 
-    /// A batch of this size goes to TLS at once: more than what one read of a link or of a socket brings, so that the read's
-    /// last cells need no write of their own.
-    static let fullBatchByteCount = LinkSockets.readByteCount + 16 * 1024
     /// Cells about the link itself that may wait: a peer that pings and never reads is closed beyond it.
     static let linkCellLimit = 64
     /// A circuit whose queue is at or below this has room for more of its maker's cells.
     static let roomBelow = 8
+
+    /// What a queue's buffer may always take, however little waits in it.
+    static let keptQueueByteCount = 64 * 1024
 
     /// Circuits without waiting cells whose recent cells are remembered.
     static let rememberedLimit = 1024
@@ -47,17 +47,15 @@ struct OutgoingCells {
     /// After this long a cell counts half against its circuit.
     static let halfLife = TimeAmount.seconds(10)
 
-    /// What a connection that takes no more may hold itself: up to its high watermark, and one batch. It counts for the link
-    /// as long as the connection is blocked, so that peers who do not read cannot have it for nothing.
-    static let blockedByteCount = LinkSockets.writeWatermarks.high + Self.fullBatchByteCount
-
     /// Whether the connection takes nothing at present. Kept by the link.
     var isBlocked = true {
         didSet { if self.isBlocked != oldValue { self.countConnection() } }
     }
-    private var isConnectionCounted = false
-    /// What the connection counts for at present.
-    var connectionByteCount: Int { self.isConnectionCounted ? Self.blockedByteCount : 0 }
+    /// What the connection counts for at present: what it may hold while it takes no more, so that peers who do not read
+    /// cannot have that for nothing.
+    private(set) var connectionByteCount = 0
+    /// How large a batch may be, and what the connection holds. Kept by the link.
+    var buffers = LinkBuffers.small
     var limits: LinkLimits
     private var batch = ByteBuffer()
     /// How large the last batch was: the next begins with room for as much, so that it neither grows step by step nor takes
@@ -76,12 +74,13 @@ struct OutgoingCells {
 
     private mutating func countConnection() {
         // Before the first time that it takes anything there is nothing in it.
-        guard self.isBlocked != self.isConnectionCounted else { return }
-        self.isConnectionCounted = self.isBlocked
+        guard self.isBlocked != (self.connectionByteCount > 0) else { return }
         if self.isBlocked {
-            self.traffic[.link, default: QueueTraffic()].added += Self.blockedByteCount
+            self.connectionByteCount = self.buffers.blockedByteCount
+            self.traffic[.link, default: QueueTraffic()].added += self.connectionByteCount
         } else {
-            self.traffic[.link, default: QueueTraffic()].removed += Self.blockedByteCount
+            self.traffic[.link, default: QueueTraffic()].removed += self.connectionByteCount
+            self.connectionByteCount = 0
         }
     }
 
@@ -93,7 +92,9 @@ struct OutgoingCells {
     mutating func append(circuit: CircuitID, fill: (inout MutableRawSpan) -> Void) -> Appended {
         if !self.isBlocked && self.queues.isEmpty {
             self.prepareBatch()
-            return self.batched(self.batch.appendCell(fill))
+            // In two steps: with `self` in hand the batch would be shared, and each cell copy it.
+            let byteCount = self.batch.appendCell(fill)
+            return self.batched(byteCount)
         }
         let byteCount = self.queues[circuit, default: ByteBuffer()].appendCell(fill)
         return .queued(isOverLimit: self.queued(circuit, byteCount))
@@ -103,7 +104,8 @@ struct OutgoingCells {
     mutating func append(circuit: CircuitID, cell: RawSpan) -> Appended {
         if !self.isBlocked && self.queues.isEmpty {
             self.prepareBatch()
-            return self.batched(self.batch.appendCell(cell))
+            let byteCount = self.batch.appendCell(cell)
+            return self.batched(byteCount)
         }
         let byteCount = self.queues[circuit, default: ByteBuffer()].appendCell(cell)
         return .queued(isOverLimit: self.queued(circuit, byteCount))
@@ -130,7 +132,7 @@ struct OutgoingCells {
     }
 
     private func batched(_ byteCount: Int) -> Appended {
-        if byteCount >= Self.fullBatchByteCount { return .full }
+        if byteCount >= self.buffers.fullBatchByteCount { return .full }
         return byteCount == Cell.byteCount ? .first : .more
     }
 
@@ -163,7 +165,7 @@ struct OutgoingCells {
     /// - Parameter drained: gets the circuits that have room again.
     /// - Returns: whether the batch has anything to write.
     mutating func fillBatch(now: NIODeadline, drained: inout [CircuitID]) -> Bool {
-        while self.batch.readableBytes < Self.fullBatchByteCount, let circuit = self.scheduler.next() {
+        while self.batch.readableBytes < self.buffers.fullBatchByteCount, let circuit = self.scheduler.next() {
             if self.moveCells(of: circuit, now: now) { drained.append(circuit) }
         }
         return self.batch.readableBytes > 0
@@ -178,7 +180,7 @@ struct OutgoingCells {
             return false
         }
         let before = self.queues.values[index].readableBytes
-        let room = Self.fullBatchByteCount - self.batch.readableBytes
+        let room = self.buffers.fullBatchByteCount - self.batch.readableBytes
         let byteCount = self.scheduler.waitingCount == 1 ? min(before, room) : Cell.byteCount
         let left = before - byteCount
         if left == 0, self.batch.readableBytes == 0 {
@@ -199,7 +201,9 @@ struct OutgoingCells {
     private static func move(_ byteCount: Int, from queue: inout ByteBuffer, to batch: inout ByteBuffer) {
         if var cells = queue.readSlice(length: byteCount) { batch.writeBuffer(&cells) }
         // Give back what was read, now and then: a queue that is never empty would keep all that it ever held.
-        if queue.readerIndex >= max(Self.fullBatchByteCount, queue.readableBytes) { queue.discardReadBytes() }
+        if queue.readerIndex >= max(LinkBuffers.large.fullBatchByteCount, queue.readableBytes) {
+            queue.discardReadBytes()
+        }
     }
 
     /// How many circuits have cells waiting.
@@ -219,12 +223,15 @@ struct OutgoingCells {
     /// Whether cells wait in queues.
     var hasWaiting: Bool { !self.queues.isEmpty }
 
-    /// Hand the batch over for writing.
+    /// Hand the batch over for writing; of one that is larger than a full one, made by another loop, as much as that.
     mutating func takeBatch() -> ByteBuffer? {
         guard self.batch.readableBytes > 0 else { return nil }
+        self.expectedByteCount = min(self.batch.readableBytes, self.buffers.fullBatchByteCount)
+        if self.batch.readableBytes > self.expectedByteCount {
+            return self.batch.readSlice(length: self.expectedByteCount)
+        }
         let batch = self.batch
         self.batch = ByteBuffer()
-        self.expectedByteCount = batch.readableBytes
         return batch
     }
 
@@ -251,6 +258,11 @@ struct OutgoingCells {
 
     /// Called now and then.
     mutating func releaseIdleMemory(now: NIODeadline = .now()) {
+        // A queue that was long once and is never empty keeps its buffer, and only what waits in it is counted.
+        for (circuit, queue) in self.queues
+        where queue.capacity > max(Self.keptQueueByteCount, 4 * queue.readableBytes) {
+            self.queues[circuit] = ByteBuffer(bytes: queue.readableBytesView)
+        }
         // Circuits that have long ended are remembered for what they sent; start anew before they become many.
         guard self.scheduler.count > self.queues.count + Self.rememberedLimit else { return }
         self.scheduler = CircuitScheduler(halfLife: Self.halfLife, now: now)

@@ -81,9 +81,12 @@ struct LinkCellsTests {
     @Test("a Ping is answered with its eight bytes")
     func ping() throws {
         let test = try TestLink.open()
-        try test.receive(TestLink.cell(0, .ping, body: [1, 2, 3, 4, 5, 6, 7, 8]))
+        // What is behind them is not sent back.
+        let rest = [UInt8](repeating: 0xFF, count: Cell.bodyByteCount - 8)
+        try test.receive(TestLink.cell(0, .ping, body: [1, 2, 3, 4, 5, 6, 7, 8] + rest))
         var pong = try #require(try test.sent().first)
-        #expect(pong.readBytes(length: 14) == [0, 0, 0, 0, CellCommand.pong.rawValue, 1, 2, 3, 4, 5, 6, 7, 8, 0])
+        #expect(pong.readBytes(length: 13) == [0, 0, 0, 0, CellCommand.pong.rawValue, 1, 2, 3, 4, 5, 6, 7, 8])
+        #expect(pong.readableBytesView.allSatisfy { $0 == 0 })
     }
 
     @Test("a peer that pings and does not read is closed, at the limit and not before")
@@ -176,7 +179,7 @@ struct LinkCellsTests {
     @Test("a full batch leaves at once, a smaller one when the turn ends")
     func fullBatch() throws {
         let test = try TestLink.open()
-        let count = UInt32(OutgoingCells.fullBatchByteCount / Cell.byteCount)
+        let count = UInt32(LinkBuffers.small.fullBatchByteCount / Cell.byteCount)
         for number in 0..<count - 1 { test.send(7, number) }
         #expect(try test.sent().isEmpty)
         test.send(7, count - 1)
@@ -185,6 +188,39 @@ struct LinkCellsTests {
         #expect(try test.sent().isEmpty)
         test.channel.embeddedEventLoop.run()
         #expect(try test.sent().count == 1)
+    }
+
+    @Test("a link reads and writes no more at once than TLS's first buffers hold, until its owner lets it grow")
+    func growth() throws {
+        let test = try TestLink.open()
+        test.owner.mayGrow = false
+        let small = LinkBuffers.small.fullBatchByteCount / Cell.byteCount
+        let large = LinkBuffers.large.fullBatchByteCount / Cell.byteCount
+        for _ in 1..<small { test.send(7, 0) }
+        try test.receive(ByteBuffer(bytes: (1..<small).flatMap { _ in TestLink.cell(7, .relay).readableBytesView }))
+        #expect(try test.written() == [small - 1] && test.owner.growthRequestCount == 0)
+        // What another loop has made comes as one.
+        test.link.send(
+            batch: ByteBuffer(bytes: (0..<large).flatMap { _ in TestLink.cell(7, .relay).readableBytesView }))
+        #expect(try test.written() == Array(repeating: small, count: large / small) + [large % small])
+        // It asks again later, and when it reads as much, too.
+        #expect(test.owner.growthRequestCount == 1)
+        test.owner.mayGrow = true
+        let received = ByteBuffer(bytes: (0..<small).flatMap { _ in TestLink.cell(7, .relay).readableBytesView })
+        try test.receive(received)
+        #expect(test.owner.growthRequestCount == 1)
+        test.link.circuitCount = 1
+        test.channel.embeddedEventLoop.advanceTime(by: .seconds(1))
+        _ = try test.written()
+        try test.receive(received)
+        #expect(test.owner.growthRequestCount == 2)
+        for _ in 1..<large { test.send(7, 0) }
+        #expect(try test.written().isEmpty)
+        test.send(7, 0)
+        #expect(try test.written() == [large])
+        test.channel.embeddedEventLoop.advanceTime(by: .seconds(1))
+        try test.receive(received)
+        #expect(test.owner.growthRequestCount == 2)
     }
 
     @Test("what waits leaves, too, when the connection opens from within the write of what had not to wait")
@@ -213,7 +249,7 @@ struct LinkCellsTests {
         test.channel.pipeline.fireChannelWritabilityChanged()
         for number in 0..<3 as Range<UInt32> { test.send(7, number) }
         test.channel.embeddedEventLoop.run()
-        let connection = OutgoingCells.blockedByteCount
+        let connection = LinkBuffers.small.blockedByteCount
         let id = CircuitID(rawValue: 7)
         let waiting = QueueTraffic(added: 3 * Cell.byteCount)
         #expect(test.owner.reports == [[id: waiting, .link: QueueTraffic(added: connection)]])
@@ -250,7 +286,7 @@ struct LinkCellsTests {
         rest.writeImmutableBuffer(TestLink.cell(7, .relay, 1))
         test.failing.unread = TestLink.cell(7, .relay, 2)
         test.owner.whenReceived = { link in
-            for _ in 0..<OutgoingCells.fullBatchByteCount / Cell.byteCount {
+            for _ in 0..<LinkBuffers.large.fullBatchByteCount / Cell.byteCount {
                 link.send(circuit: CircuitID(rawValue: 7), cell: TestLink.cell(7, .relay).readableBytesSpan)
             }
         }
@@ -339,6 +375,15 @@ private final class TestLink {
         return cells
     }
 
+    /// The cells of each write since the last call.
+    func written() throws -> [Int] {
+        var counts: [Int] = []
+        while let buffer = try self.channel.readOutbound(as: ByteBuffer.self) {
+            counts.append(buffer.readableBytes / Cell.byteCount)
+        }
+        return counts
+    }
+
     static let netInfo = cell(0, .netInfo)
 
     static func cell(_ circuit: UInt32, _ command: CellCommand, _ number: UInt32) -> ByteBuffer {
@@ -383,6 +428,8 @@ private final class FailingWrite: ChannelOutboundHandler {
 }
 
 private final class EmbeddedOwner: LinkOwner {
+    var mayGrow = true
+    private(set) var growthRequestCount = 0
     /// Called once, from within the delivery of cells.
     var whenReceived: ((Link) -> Void)?
     private(set) var openedCount = 0
@@ -405,5 +452,9 @@ private final class EmbeddedOwner: LinkOwner {
     func link(_ link: Link, hasRoomFor circuit: CircuitID) { self.roomy.append(circuit.rawValue) }
     func link(_ link: Link, overflowed circuit: CircuitID) { self.overflowed.append(circuit.rawValue) }
     func link(_ link: Link, queuesChanged traffic: [CircuitID: QueueTraffic]) { self.reports.append(traffic) }
+    func linkMayGrow(_ link: Link) -> Bool {
+        self.growthRequestCount += 1
+        return self.mayGrow
+    }
     func linkClosed(_ link: Link, error: LinkError) { self.closed.append(error) }
 }

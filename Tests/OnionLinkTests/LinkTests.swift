@@ -1,6 +1,8 @@
 import NIOConcurrencyHelpers
 import NIOCore
 import NIOPosix
+import NIOSSL
+import NIOTLS
 import OnionAddress
 import OnionCells
 import OnionCrypto
@@ -56,6 +58,37 @@ struct LinkTests {
 
 @Suite("Link protocol negotiation")
 struct LinkNegotiationTests {
+    @Test("TLS 1.2 is not spoken", arguments: [TLSVersion.tlsv12, .tlsv13])
+    func oldTLS(version: TLSVersion) async throws {
+        let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+        let listening = try LinkTransport(
+            credentials: LinkCredentials(linkKey: Ed25519PrivateKey()),
+            limits: LinkLimits(queuedCellsPerCircuit: 1000, queuedCellsPerLink: 4000), netInfo: { _ in .anonymous })
+        let accepted = RecordingOwner(eventLoop: group.any())
+        let listener = try await listening.listen(
+            on: SocketAddress(ipAddress: "127.0.0.1", port: 0), group: group, admit: { _ in true },
+            owner: { _ in accepted }
+        ).get()
+        var tls = TLSConfiguration.makeClientConfiguration()
+        tls.certificateVerification = .none
+        tls.applicationProtocols = [LinkProtocol.link.rawValue]
+        tls.verifySignatureAlgorithms = [.ed25519]
+        tls.maximumTLSVersion = version
+        let context = try NIOSSLContext(configuration: tls)
+        let isUp = group.any().makePromise(of: Bool.self)
+        let channel = try await ClientBootstrap(group: group).channelInitializer { channel in
+            channel.eventLoop.makeCompletedFuture {
+                try channel.pipeline.syncOperations.addHandlers([
+                    NIOSSLClientHandler(context: context, serverHostname: nil), HandshakeWitness(isUp),
+                ])
+            }
+        }.connect(to: try #require(listener.localAddress)).get()
+        #expect(try await isUp.futureResult.get() == (version == .tlsv13))
+        try? await channel.close()
+        try await listener.close()
+        try await group.shutdownGracefully()
+    }
+
     @Test("a peer that speaks another protocol is closed, and no link opens")
     func wrongProtocol() async throws {
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
@@ -79,6 +112,18 @@ struct LinkNegotiationTests {
         try await listener.close()
         try await group.shutdownGracefully()
     }
+}
+
+/// Says whether TLS came up before the connection ended.
+private final class HandshakeWitness: ChannelInboundHandler, Sendable {
+    typealias InboundIn = ByteBuffer
+    private let isUp: EventLoopPromise<Bool>
+    init(_ isUp: EventLoopPromise<Bool>) { self.isUp = isUp }
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        if case .handshakeCompleted = event as? TLSUserEvent { self.isUp.succeed(true) }
+    }
+    func errorCaught(context: ChannelHandlerContext, error: any Error) { context.close(promise: nil) }
+    func channelInactive(context: ChannelHandlerContext) { self.isUp.succeed(false) }
 }
 
 /// Runs `body` with both ends of a link on loopback.

@@ -15,7 +15,7 @@ struct NegotiationGuardTests {
 
     @Test("waits so long for TLS and no longer") func timeLimit() throws {
         let channel = try Self.connection()
-        channel.embeddedEventLoop.advanceTime(by: NegotiationGuard.handshakeTimeLimit - .nanoseconds(1))
+        channel.embeddedEventLoop.advanceTime(by: .nanoseconds(9_999_999_999))
         #expect(channel.isActive)
         channel.embeddedEventLoop.advanceTime(by: .nanoseconds(1))
         #expect(!channel.isActive)

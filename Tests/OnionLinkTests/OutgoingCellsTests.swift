@@ -129,6 +129,7 @@ struct OutgoingCellsTests {
     func batchCapacity() {
         var outgoing = OutgoingCells(limits: LinkLimits(queuedCellsPerCircuit: 1000, queuedCellsPerLink: 1000))
         outgoing.isBlocked = false
+        outgoing.buffers = .large
         let nothing = outgoing.takeBatch()
         #expect(nothing == nil)
         for number in 0..<40 as Range<UInt32> { _ = Self.append(1, number, to: &outgoing) }
@@ -190,13 +191,14 @@ struct OutgoingCellsTests {
     @Test("who makes cells hears that there is room, when the queue is short and when it is empty")
     func room() {
         // Cells that wait of one circuit or two, and who has room after one batch.
-        let batch = OutgoingCells.fullBatchByteCount / Cell.byteCount
+        let batch = LinkBuffers.large.fullBatchByteCount / Cell.byteCount
         let roomBelow = OutgoingCells.roomBelow
         let cases: [(counts: [Int], roomy: [UInt32])] = [
             ([20], [1]), ([batch + roomBelow + 1], []), ([batch + roomBelow], [1]), ([20, 20], [1, 2, 1, 2]),
         ]
         for (counts, roomy) in cases {
             var outgoing = OutgoingCells(limits: LinkLimits(queuedCellsPerCircuit: 1000, queuedCellsPerLink: 1000))
+            outgoing.buffers = .large
             for (index, count) in counts.enumerated() {
                 for number in 0..<UInt32(count) { _ = Self.append(UInt32(index) + 1, number, to: &outgoing) }
             }
@@ -210,7 +212,8 @@ struct OutgoingCellsTests {
     func appended() {
         var outgoing = OutgoingCells(limits: LinkLimits(queuedCellsPerCircuit: 1, queuedCellsPerLink: 1000))
         outgoing.isBlocked = false
-        let count = OutgoingCells.fullBatchByteCount / Cell.byteCount
+        outgoing.buffers = .large
+        let count = LinkBuffers.large.fullBatchByteCount / Cell.byteCount
         let results = (0..<count).map { _ in outgoing.append(circuit: Self.circuit(1)) { _ in } }
         #expect(results == [.first] + Array(repeating: .more, count: count - 2) + [.full])
         _ = outgoing.takeBatch()
@@ -236,6 +239,7 @@ struct OutgoingCellsTests {
     @Test("a queue that is never empty does not keep what it has read")
     func memory() {
         var outgoing = OutgoingCells(limits: LinkLimits(queuedCellsPerCircuit: 1000, queuedCellsPerLink: 1000))
+        outgoing.buffers = .large
         var number: UInt32 = 0
         for _ in 0..<40 {
             _ = Self.append(1, number, to: &outgoing)
@@ -244,7 +248,7 @@ struct OutgoingCellsTests {
         for _ in 0..<300 {
             var drained: [CircuitID] = []
             // As much as the batch then takes.
-            for _ in 0..<OutgoingCells.fullBatchByteCount / Cell.byteCount {
+            for _ in 0..<LinkBuffers.large.fullBatchByteCount / Cell.byteCount {
                 _ = Self.append(1, number, to: &outgoing)
                 number += 1
             }
@@ -254,6 +258,20 @@ struct OutgoingCellsTests {
         }
         #expect(outgoing.backlog(of: Self.circuit(1)) == 40)
         #expect(outgoing.reservedByteCount <= 1 << 20)
+    }
+
+    @Test("a queue that was long once gives its memory back, and keeps its cells")
+    func longOnce() {
+        var outgoing = OutgoingCells(limits: LinkLimits(queuedCellsPerCircuit: 20_000, queuedCellsPerLink: 20_000))
+        // Full batches, and one cell.
+        for number in 0..<9997 { _ = Self.append(1, UInt32(number), to: &outgoing) }
+        var drained: [CircuitID] = []
+        while outgoing.backlog(of: Self.circuit(1)) > 1, outgoing.fillBatch(now: .now(), drained: &drained) {
+            _ = outgoing.takeBatch()
+        }
+        outgoing.releaseIdleMemory()
+        #expect(outgoing.reservedByteCount <= OutgoingCells.keptQueueByteCount)
+        #expect(Self.drainAll(&outgoing).map(\.number) == [9996])
     }
 
     @Test("says what queues gained and lost, and nothing of cells that never waited")
@@ -277,7 +295,7 @@ struct OutgoingCellsTests {
                 QueueTraffic(added: cells.0 * Cell.byteCount, removed: cells.1 * Cell.byteCount)
             )
         }
-        let connection = OutgoingCells.blockedByteCount
+        let connection = LinkBuffers.small.blockedByteCount
         #expect(
             outgoing.takeTraffic()
                 == Dictionary(uniqueKeysWithValues: expected + [(.link, QueueTraffic(added: connection))]))
@@ -292,7 +310,7 @@ struct OutgoingCellsTests {
     @Test("a connection that takes no more counts for the link, once, for as long as that lasts")
     func blockedConnection() {
         var outgoing = OutgoingCells(limits: LinkLimits(queuedCellsPerCircuit: 1000, queuedCellsPerLink: 1000))
-        let connection = OutgoingCells.blockedByteCount
+        let connection = LinkBuffers.small.blockedByteCount
         // It is not there yet.
         outgoing.isBlocked = true
         outgoing.isBlocked = false

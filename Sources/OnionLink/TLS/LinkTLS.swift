@@ -19,7 +19,7 @@ package final class PeerKey {
 
 /// Makes the TLS handlers of links and directory connections.
 ///
-/// TLS 1.3 only, Ed25519 only, the library's default key exchange (X25519MLKEM768 first). The one check is the peer's
+/// TLS 1.3 only, Ed25519 only, X25519MLKEM768 or, with a peer that knows no better, X25519. The one check is the peer's
 /// public key: no names, no dates, no authorities. After the handshake the caller must see to it that
 /// ``LinkProtocol`` was negotiated: ``NegotiationGuard`` does.
 ///
@@ -56,6 +56,7 @@ package struct LinkTLS: Sendable {
         _ tls: inout TLSConfiguration, credentials: LinkCredentials?, linkProtocol: LinkProtocol
     ) {
         tls.minimumTLSVersion = .tlsv13
+        tls.curves = [.x25519_MLKEM768, .x25519]
         tls.applicationProtocols = [linkProtocol.rawValue]
         tls.signingSignatureAlgorithms = [.ed25519]
         tls.verifySignatureAlgorithms = [.ed25519]

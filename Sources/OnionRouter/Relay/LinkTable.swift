@@ -22,6 +22,8 @@ final class LinkTable {
     var ids: CircuitIDAllocator
     var usedIDs = UsedCircuitIDs()
     var isClosed = false
+    /// The link's large buffers, if it has them.
+    var largeBuffers: RouterAdmission.LargeBufferLoan?
     private(set) var circuits: [CircuitID: Entry] = [:]
     /// The circuit of the last cell: most often the next one's too.
     private var latest: (id: CircuitID, entry: Entry)?
