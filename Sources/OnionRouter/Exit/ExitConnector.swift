@@ -68,9 +68,29 @@ struct ExitConnector: Sendable {
                 let endpoints = answer.addresses.map { Endpoint(address: $0, port: port) }
                 let allowed = endpoints.filter { self.gate.allows($0, in: view) }.prefix(Self.addressLimit)
                 guard !allowed.isEmpty else { return eventLoop.makeFailedFuture(Refusal(reason: .exitPolicy)) }
-                return self.connect(
-                    to: allowed, receiveBufferByteCount, ttl: answer.ttlSeconds, until: deadline, on: eventLoop)
+                guard port == self.directoryPort else {
+                    return self.connect(
+                        to: allowed, receiveBufferByteCount, ttl: answer.ttlSeconds, until: deadline, on: eventLoop)
+                }
+                return self.withoutDirectory(allowed, in: view, on: eventLoop).flatMap { allowed in
+                    self.connect(
+                        to: allowed, receiveBufferByteCount, ttl: answer.ttlSeconds, until: deadline, on: eventLoop)
+                }
             }
+        }
+    }
+
+    /// Leave the directory server out, which is reached as such alone: streams to it have limits of their own, so that those
+    /// of clients do not use up what it grants to this OR's address.
+    private func withoutDirectory(
+        _ endpoints: ArraySlice<Endpoint>, in view: NetworkView, on eventLoop: any EventLoop
+    ) -> EventLoopFuture<ArraySlice<Endpoint>> {
+        self.addresses(of: self.directory, in: view, on: eventLoop).flatMapThrowing { answer in
+            func plain(_ address: IPAddress) -> IPAddress { address.embeddedIPv4 ?? address }
+            let closed = answer.addresses.map(plain)
+            let open = endpoints.filter { !closed.contains(plain($0.address)) }
+            guard !open.isEmpty else { throw Refusal(reason: .exitPolicy) }
+            return open[...]
         }
     }
 

@@ -3,15 +3,27 @@ import OnionDirectory
 
 /// Decides whether this OR connects to a resolved address: its exit policy, and what no policy opens.
 ///
-/// Own interface addresses and the listening addresses of the network's nodes are closed whatever the rules say: behind
+/// Own addresses and the listening addresses of the network's nodes are closed whatever the rules say: behind
 /// them are services that trust their own machine. In a test network, where all is on loopback, an interface
 /// address that the rules open stays open. An IPv6 form of an IPv4 address is judged as both.
 ///
 /// - Source: DESIGN §12
 struct ExitGate: Sendable {
     let policy: ExitPolicy
-    /// Whether an address is of one of this machine's interfaces.
+    /// Whether an address is this machine's.
     let isOwn: @Sendable (IPAddress) -> Bool
+
+    init(policy: ExitPolicy, isOwn: @escaping @Sendable (IPAddress) -> Bool) {
+        self.policy = policy
+        self.isOwn = isOwn
+    }
+
+    /// Of an OR: its own are the addresses of its machine's interfaces, and the one at which others are told to find it.
+    /// Behind a translated address that is the gateway's, which takes who comes from inside for one of its own.
+    init(_ configuration: RouterConfiguration, ownAddresses: OwnAddresses) {
+        let advertised = configuration.advertise?.address
+        self.init(policy: configuration.exitPolicy, isOwn: { $0 == advertised || ownAddresses.contains($0) })
+    }
 
     func allows(_ destination: Endpoint, in view: NetworkView) -> Bool {
         guard self.policy.allows(destination) else { return false }

@@ -227,11 +227,13 @@ private final class AresChannel: @unchecked Sendable {
         options.timeout = tryMilliseconds
         options.tries = Resolver.tries
         var channel: ares_channel?
-        let mask = ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_LOOKUPS | ARES_OPT_ROTATE
+        let mask =
+            CInt(ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_LOOKUPS | ARES_OPT_ROTATE)
+            | thor_ares_forget_answers(&options)
         // "b": DNS alone, no hosts file.
         let status = "b".withCString { lookups in
             options.lookups = UnsafeMutablePointer(mutating: lookups)
-            return ares_init_options(&channel, &options, CInt(mask))
+            return ares_init_options(&channel, &options, mask)
         }
         guard status == ARES_SUCCESS, let channel else {
             throw IOError(errnoCode: EINVAL, reason: "c-ares: \(Self.text(status))")
@@ -259,8 +261,9 @@ private final class AresChannel: @unchecked Sendable {
             hints.ai_flags = CInt(ARES_AI_NOSORT)
             hints.ai_family = AF_UNSPEC
             hints.ai_socktype = CInt(SOCK_STREAM.rawValue)
+            // With the root's dot no search domain is tried; c-ares 1.18 does not heed ARES_FLAG_NOSEARCH here.
             ares_getaddrinfo(
-                self.channel, name, nil, &hints,
+                self.channel, name.hasSuffix(".") ? name : name + ".", nil, &hints,
                 { argument, status, _, result in
                     defer { if let result { ares_freeaddrinfo(result) } }
                     guard let query = Query.take(argument), case .addresses(_, let promise) = query.kind else { return }

@@ -80,7 +80,7 @@ package final class OnionRouter: Service, Sendable {
             identity: identity, group: group, handshakes: handshakes,
             connector: ExitConnector(
                 resolver: resolver,
-                gate: ExitGate(policy: configuration.exitPolicy, isOwn: { ownAddresses.contains($0) }),
+                gate: ExitGate(configuration, ownAddresses: ownAddresses),
                 directory: configuration.directoryHost, directoryPort: configuration.directoryPort,
                 source: configuration.exitSource.map { ExitSource(address: $0) }),
             dial: { transport.dial($0, linkKey: $1, on: $2, owner: $3) },

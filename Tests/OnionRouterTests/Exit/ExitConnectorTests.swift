@@ -167,6 +167,31 @@ struct ExitConnectorTests {
         }
     }
 
+    @Test("connects to the directory as such alone: not to its address and port by any name of a client's")
+    func directoryByName() async throws {
+        try await withResolver { resolver, loop in
+            let (listener, port) = try await Self.listen(on: loop)
+            let (other, otherPort) = try await Self.listen(on: loop)
+            let rules = TestNetwork.loopbackPolicy + ["accept [::ffff:0:0]/96:*"]
+            let connector = try Self.connector(resolver, rules: rules, directoryPort: port)
+            let view = try TestNetwork.view(allowLoopback: true)
+            for host in ["127.0.0.1", "inward.test", "::ffff:127.0.0.1"] {
+                await #expect(throws: Refusal(reason: .exitPolicy), "\(host)") {
+                    try await connector.connect(to: .host(host, port: port), in: view, on: loop).get()
+                }
+            }
+            // Of a name with another address that one is left, and other ports are nothing of the directory's.
+            await #expect(throws: Refusal(reason: .connectionRefused)) {
+                try await connector.connect(to: .host("two.test", port: port), in: view, on: loop).get()
+            }
+            let connection = try await connector.connect(to: .host("inward.test", port: otherPort), in: view, on: loop)
+                .get()
+            try await connection.channel.close()
+            try await listener.close()
+            try await other.close()
+        }
+    }
+
     @Test("connects to the directory whatever the policy")
     func directory() async throws {
         try await withResolver { resolver, loop in

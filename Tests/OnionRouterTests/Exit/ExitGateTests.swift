@@ -1,4 +1,5 @@
 import OnionAddress
+import OnionCrypto
 import OnionDirectory
 import Testing
 
@@ -71,6 +72,31 @@ struct ExitGateTests {
             #expect(!gate.allows(Endpoint(address: try #require(IPAddress(text)), port: 80), in: view), "\(text)")
         }
         #expect(gate.allows(Endpoint(address: try #require(IPAddress("93.184.216.35")), port: 80), in: view))
+    }
+
+    @Test("of an OR: its own are its interfaces' addresses and the one that it advertises, at every port")
+    func ofRouter() throws {
+        let interface = try #require(IPAddress("93.184.216.34"))
+        let advertised = try #require(IPAddress("93.184.216.35"))
+        var configuration = RouterConfiguration(
+            directoryHost: "192.0.2.1", directoryPort: 9030, directoryKey: Ed25519PrivateKey().publicKey,
+            identityKey: Ed25519PrivateKey(), listen: Endpoint(address: .v4(0), port: 9001), nickname: "amber",
+            exitPolicy: try ExitPolicy(parsing: ["accept *:*"]), stateDirectory: "/nowhere")
+        let ownAddresses = try OwnAddresses(read: { [interface] })
+        func closed() throws -> [Bool] {
+            let gate = ExitGate(configuration, ownAddresses: ownAddresses)
+            return try ["93.184.216.34", "93.184.216.35", "::ffff:93.184.216.35", "93.184.216.36"].map { text in
+                let address = try #require(IPAddress(text))
+                let isClosed = try [80, 9001].map {
+                    try !gate.allows(Endpoint(address: address, port: $0), in: TestNetwork.view())
+                }
+                #expect(isClosed[0] == isClosed[1])
+                return isClosed[0]
+            }
+        }
+        #expect(try closed() == [true, false, true, false])
+        configuration.advertise = RouterConfiguration.Advertised(address: advertised, port: 9001)
+        #expect(try closed() == [true, true, true, false])
     }
 
     @Test("closes an own address whose form holds another one's that is open")

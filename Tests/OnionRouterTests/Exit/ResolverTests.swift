@@ -1,3 +1,4 @@
+import Glibc
 import NIOConcurrencyHelpers
 import NIOCore
 import OnionAddress
@@ -66,6 +67,33 @@ struct ResolverTests {
                 IPAddress(bytes, byteCount: byteCount)
             }
             #expect(read == (isWhole ? address : nil), "\(text) \(byteCount)")
+        }
+    }
+
+    @Test("puts no search domain behind a name, whatever the machine is set to")
+    func searchDomain() async {
+        // The variable is the whole process's.
+        await #expect(processExitsWith: .success) {
+            setenv("LOCALDOMAIN", "search.test", 1)
+            try await withResolver(tryMilliseconds: 100) { resolver, loop in
+                for name in ["missing.test", "empty.test", "missing"] {
+                    await #expect(throws: Resolver.Failure.noSuchName) {
+                        try await resolver.addresses(of: name, on: loop).get()
+                    }
+                }
+                let answer = try await resolver.addresses(of: "four.test.", on: loop).get()
+                #expect(answer.addresses == [IPAddress("93.184.216.34")])
+            }
+        }
+    }
+
+    @Test("keeps no answer: the same name is asked for again")
+    func noCache() async throws {
+        try await withResolver { resolver, loop in
+            for address in ["93.184.216.1", "93.184.216.2"] {
+                let answer = try await resolver.addresses(of: "turning.test", on: loop).get()
+                #expect(answer.addresses == [IPAddress(address)])
+            }
         }
     }
 

@@ -41,7 +41,7 @@ enum TestNetwork {
 
 /// A name server on loopback that answers by the first label of the name.
 final class TestNameServer: ChannelInboundHandler, @unchecked Sendable {
-    // @unchecked: the handler has no state.
+    // @unchecked: what it counts is touched on its channel's event loop alone.
     typealias InboundIn = AddressedEnvelope<ByteBuffer>
     typealias OutboundOut = AddressedEnvelope<ByteBuffer>
 
@@ -56,14 +56,16 @@ final class TestNameServer: ChannelInboundHandler, @unchecked Sendable {
         return (channel, try #require(channel.localAddress.flatMap(Endpoint.init)))
     }
 
+    private var turn: UInt8 = 0
+
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         let envelope = self.unwrapInboundIn(data)
-        guard let answer = Self.answer(to: envelope.data) else { return }
+        guard let answer = self.answer(to: envelope.data) else { return }
         context.writeAndFlush(
             self.wrapOutboundOut(AddressedEnvelope(remoteAddress: envelope.remoteAddress, data: answer)), promise: nil)
     }
 
-    private static func answer(to query: ByteBuffer) -> ByteBuffer? {
+    private func answer(to query: ByteBuffer) -> ByteBuffer? {
         var query = query
         guard let id = query.readInteger(as: UInt16.self), query.readBytes(length: 10) != nil else { return nil }
         let rest = query
@@ -75,11 +77,19 @@ final class TestNameServer: ChannelInboundHandler, @unchecked Sendable {
             let question = rest.getSlice(at: rest.readerIndex, length: query.readerIndex - rest.readerIndex)
         else { return nil }
         let v4 = type == 1
+        // Whoever asks there has put a search domain behind the name: everything is found.
+        if labels.suffix(2) == ["search", "test"] { labels = ["four"] }
         var code: UInt16 = 0
         var addresses: [[UInt8]] = []
         var ttls: [UInt32] = []
         switch labels.first?.lowercased() ?? "" {
         case "four": if v4 { addresses = [[93, 184, 216, 34]] }
+        // Another address each time.
+        case "turning":
+            if v4 {
+                self.turn += 1
+                addresses = [[93, 184, 216, self.turn]]
+            }
         case "six": if type == 28 { addresses = [[0x26, 6] + [UInt8](repeating: 0, count: 13) + [1]] }
         case "both":
             addresses = v4 ? [[93, 184, 216, 34]] : [[0x26, 6] + [UInt8](repeating: 0, count: 13) + [1]]
