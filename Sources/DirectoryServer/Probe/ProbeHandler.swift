@@ -8,7 +8,8 @@ import OnionCrypto
 ///     connecting ──connected──▶ tls ──handshakeCompleted──▶ netInfo ──NetInfo──▶ created ──Created──▶ finished
 ///
 /// Anything else that comes, or the end of the connection, finishes it with ``ProbeOutcome/handshakeFailed``; without a
-/// connection with ``ProbeOutcome/unreachable``. Lives on its channel's event loop.
+/// connection with ``ProbeOutcome/unreachable``. So do more cells than an answer takes: a router whose word is padding must
+/// not fill memory. Lives on its channel's event loop.
 final class ProbeHandler: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
@@ -17,11 +18,18 @@ final class ProbeHandler: ChannelInboundHandler {
         case connecting, tls, netInfo, created, finished
     }
 
+    /// Two are needed; what comes beside them is padding and Pings.
+    static let cellCountLimit = 64
+
     private let handshake: CircuitHandshake.Client
     private let circuit: CircuitID
     private let outcome: EventLoopPromise<ProbeOutcome>
     private var state = State.connecting
     private var received = ByteBuffer()
+    private var cellCount = 0
+
+    /// What of the router's bytes is in memory, read or not.
+    var keptByteCount: Int { self.received.writerIndex }
 
     /// - Parameter outcome: succeeds once, with what was found.
     init(handshake: CircuitHandshake.Client, outcome: EventLoopPromise<ProbeOutcome>) {
@@ -48,9 +56,15 @@ final class ProbeHandler: ChannelInboundHandler {
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        guard self.state != .finished else { return }
         var bytes = self.unwrapInboundIn(data)
         self.received.writeBuffer(&bytes)
-        while let cell = self.received.readSlice(length: Cell.byteCount) { self.cellReceived(cell, context: context) }
+        while let cell = self.received.readSlice(length: Cell.byteCount) {
+            self.cellCount += 1
+            guard self.cellCount <= Self.cellCountLimit else { return self.finish(context, .handshakeFailed) }
+            self.cellReceived(cell, context: context)
+        }
+        self.received.discardReadBytes()
     }
 
     func channelInactive(context: ChannelHandlerContext) {

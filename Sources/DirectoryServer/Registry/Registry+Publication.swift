@@ -9,12 +9,14 @@ extension Registry {
     ///
     /// - Source: DESIGN §9: revision = max(last + 1, Unix milliseconds)
     package mutating func publicationDue(now: NIODeadline, unixMilliseconds: UInt64) -> Publication? {
+        if let due = self.changesDue, now >= due { self.isChanged = true }
         if let last = self.lastPublished {
             let isStale = now - last >= .seconds(Int64(clamping: self.limits.resignSeconds))
             guard isStale || (self.isChanged && now - last >= self.limits.publicationSpacing) else { return nil }
         }
         self.lastPublished = now
         self.isChanged = false
+        self.changesDue = nil
         self.lastRevision = max(self.lastRevision.addingClamped(1), unixMilliseconds)
         let validAfter = unixMilliseconds / 1000
         return Publication(
@@ -25,6 +27,27 @@ extension Registry {
     }
 
     package mutating func publicationFailed() { self.isChanged = true }
+
+    /// What the list says of a router has changed: have it published, now or when it is this router's turn.
+    mutating func changed(_ router: Ed25519PublicKey, now: NIODeadline) {
+        guard var entry = self.entries[router] else { return }
+        var due = now
+        if let last = entry.changeDue, last > now {
+            // It comes out with the one before.
+            due = last
+        } else {
+            let tooMany = entry.changesCountUntil - now - self.limits.changeSpacing * (self.limits.changeBurst - 1)
+            due = now + max(.nanoseconds(0), tooMany)
+            entry.changesCountUntil = max(now, entry.changesCountUntil) + self.limits.changeSpacing
+            entry.changeDue = due
+            self.entries[router] = entry
+        }
+        if due <= now {
+            self.isChanged = true
+        } else {
+            self.changesDue = min(due, self.changesDue ?? due)
+        }
+    }
 
     private func consensusRouters(now: NIODeadline, unixSeconds: UInt64) -> [ConsensusRouter] {
         let listed = self.entries.values.filter(\.isListed)

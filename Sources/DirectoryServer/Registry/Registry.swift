@@ -1,5 +1,5 @@
 package import NIOCore
-import OnionAddress
+package import OnionAddress
 package import OnionCrypto
 package import OnionDirectory
 
@@ -26,6 +26,8 @@ package struct Registry: Sendable {
         let probe: RouterProbe
         /// To be told how the registration went; nil when the probe is only to see if the router lives.
         var connection: ConnectionID?
+        /// Where the registration came from.
+        var network: IPPrefix?
     }
 
     package private(set) var limits: RegistryLimits
@@ -37,6 +39,8 @@ package struct Registry: Sendable {
     var losses = LossWatch()
     /// Whether the next consensus differs from the last by more than its dates.
     var isChanged = true
+    /// When there is a change to publish that is not due yet.
+    var changesDue: NIODeadline?
     var lastRevision: UInt64
     var lastPublished: NIODeadline?
 
@@ -47,7 +51,9 @@ package struct Registry: Sendable {
         self.limits = limits
         self.admission = admission
         self.lastRevision = lastRevision
-        for router in stored where admission.admits(router.descriptor.identity) {
+        // An older server took descriptors with several addresses.
+        for router in stored
+        where admission.admits(router.descriptor.identity) && router.descriptor.descriptor.addresses.count == 1 {
             self.entries[router.descriptor.identity] = RouterEntry(
                 descriptor: router.descriptor, firstSeen: router.firstSeen, lastSeen: router.lastSeen,
                 standing: router.isListed ? .held : .absent, reason: .listedBefore, lastHeard: now,
@@ -71,27 +77,29 @@ package struct Registry: Sendable {
     /// A descriptor came over a connection. Its signature was verified when it was decoded.
     ///
     /// - Parameters:
+    ///   - network: where the connection comes from.
     ///   - peerKey: the link key that the connection's peer proved; nil without a certificate.
     ///   - unixSeconds: the wall clock, against which the descriptor's time is held.
     package mutating func registered(
-        _ descriptor: SignedDescriptor, over connection: ConnectionID, peerKey: Ed25519PublicKey?, unixSeconds: UInt64
+        _ descriptor: SignedDescriptor, over connection: ConnectionID, from network: IPPrefix? = nil,
+        peerKey: Ed25519PublicKey?, unixSeconds: UInt64
     ) -> RegistrationDecision {
         let router = descriptor.descriptor
-        if let refusal = self.refusal(of: router, peerKey: peerKey, unixSeconds: unixSeconds) {
+        if let refusal = self.refusal(of: router, from: network, peerKey: peerKey, unixSeconds: unixSeconds) {
             return .refuse(refusal)
         }
         // One connection speaks for one router.
         if let other = self.routerOfConnection[connection], other != router.identity {
             self.forget(connection)
             // A registration of the other that waits for its probe is nobody's from now on.
-            if self.pending[other]?.connection == connection { self.pending[other]?.connection = nil }
+            if self.pending[other]?.connection == connection { self.nobodyWaits(for: other) }
         }
         let previous = self.pending[router.identity]?.connection ?? self.entries[router.identity]?.connection
         if let previous, previous != connection { self.routerOfConnection[previous] = nil }
         if previous != connection { self.entries[router.identity]?.heartbeatCounter = nil }
         self.entries[router.identity]?.connection = connection
         self.routerOfConnection[connection] = router.identity
-        let probe = self.startProbe(of: descriptor, for: connection)
+        let probe = self.startProbe(of: descriptor, for: connection, from: network)
         return .probe(probe, closing: previous == connection ? nil : previous)
     }
 
@@ -149,7 +157,7 @@ package struct Registry: Sendable {
         }
         // The probe that is under way answers this too.
         if self.pending[identity] != nil {
-            self.pending[identity]?.connection = nil
+            self.nobodyWaits(for: identity)
             return nil
         }
         guard let entry = self.entries[identity], entry.isListed, entry.standing != .held else { return nil }
@@ -228,7 +236,7 @@ package struct Registry: Sendable {
 
     /// Return what keeps this registration from being probed, if anything.
     func refusal(
-        of router: RouterDescriptor, peerKey: Ed25519PublicKey?, unixSeconds: UInt64
+        of router: RouterDescriptor, from network: IPPrefix? = nil, peerKey: Ed25519PublicKey?, unixSeconds: UInt64
     ) -> RegistrationRefusal? {
         guard peerKey == router.linkKey else { return .wrongLinkKey }
         guard self.admission.admits(router.identity) else { return .notAdmitted }
@@ -239,20 +247,34 @@ package struct Registry: Sendable {
         else { return .clockOff }
         let known = self.pending[router.identity]?.probe.descriptor ?? self.entries[router.identity]?.descriptor
         if let known, router.sequence < known.descriptor.sequence { return .older }
-        guard router.addresses.allSatisfy({ self.limits.allowsAddress($0.address) }) else {
+        // Only the first is probed, and nobody's word is enough to say where else an OR is.
+        guard router.addresses.count == 1, self.limits.allowsAddress(router.addresses[0].address) else {
             return .unusableAddress
         }
-        let newcomers = self.pending.keys.count { self.entries[$0] == nil }
         guard known == nil else { return nil }
-        guard self.entries.count + newcomers < self.limits.routerCount else { return .registryFull }
-        return newcomers < self.limits.newcomerCount ? nil : .tooManyNewcomers
+        let newcomers = self.pending.filter { self.entries[$0.key] == nil }
+        guard self.entries.count + newcomers.count < self.limits.routerCount else { return .registryFull }
+        let atAddress = newcomers.values.count { $0.network == network }
+        return newcomers.count < self.limits.newcomerCount && atAddress < self.limits.newcomersPerAddress
+            ? nil : .tooManyNewcomers
     }
 
-    private mutating func startProbe(of descriptor: SignedDescriptor, for connection: ConnectionID?) -> RouterProbe {
+    /// Whoever registered the router is gone. A newcomer's probe would list nobody then, and leaves its place to others.
+    private mutating func nobodyWaits(for router: Ed25519PublicKey) {
+        if self.entries[router] == nil {
+            self.pending[router] = nil
+        } else {
+            self.pending[router]?.connection = nil
+        }
+    }
+
+    private mutating func startProbe(
+        of descriptor: SignedDescriptor, for connection: ConnectionID?, from network: IPPrefix? = nil
+    ) -> RouterProbe {
         self.lastProbeNumber += 1
         let probe = RouterProbe(
             number: self.lastProbeNumber, descriptor: descriptor, isNewcomer: self.entries[descriptor.identity] == nil)
-        self.pending[descriptor.identity] = Pending(probe: probe, connection: connection)
+        self.pending[descriptor.identity] = Pending(probe: probe, connection: connection, network: network)
         return probe
     }
 
@@ -266,13 +288,14 @@ package struct Registry: Sendable {
                 descriptor: descriptor, firstSeen: unixSeconds, lastSeen: unixSeconds, standing: .running(since: now),
                 reason: .registered, lastHeard: now, connection: connection,
                 isExit: descriptor.descriptor.exitPolicy.mayAllowAnything)
-            self.isChanged = true
+            self.changed(identity, now: now)
             return
         }
+        // A registration alone makes a new sequence and time: nobody needs a new list for these.
+        var isChanged = !entry.descriptor.descriptor.saysTheSame(as: descriptor.descriptor)
         if entry.descriptor.bytes != descriptor.bytes {
             entry.descriptor = descriptor
             entry.isExit = descriptor.descriptor.exitPolicy.mayAllowAnything
-            self.isChanged = true
         }
         switch entry.standing {
         case .running: break
@@ -280,11 +303,12 @@ package struct Registry: Sendable {
         case .absent:
             entry.standing = .running(since: now)
             entry.reason = waiting.connection == nil ? .answersAgain : .registered
-            self.isChanged = true
+            isChanged = true
         }
         entry.lastHeard = now
         entry.lastSeen = unixSeconds
         self.entries[identity] = entry
+        if isChanged { self.changed(identity, now: now) }
     }
 
     /// Take routers out of the consensus, or hold them when too many go at once.
@@ -293,7 +317,7 @@ package struct Registry: Sendable {
             self.entries[identity]?.standing = self.losses.holdsAll(now: now) ? .held : .absent
             guard self.entries[identity]?.standing == .absent else { continue }
             self.entries[identity]?.reason = reason
-            self.isChanged = true
+            self.changed(identity, now: now)
             self.losses.lost(identity, now: now, window: self.limits.heartbeatInterval)
             let gone = self.losses.recent.filter { self.entries[$0]?.standing == .absent }
             guard gone.count * 2 > self.listedCount + gone.count else { continue }
@@ -310,6 +334,16 @@ package struct Registry: Sendable {
         guard self.entries[identity]?.connection == connection else { return }
         self.entries[identity]?.connection = nil
         self.entries[identity]?.heartbeatCounter = nil
+    }
+}
+
+extension RouterDescriptor {
+    /// Whether the two differ in sequence and time at most.
+    fileprivate func saysTheSame(as other: RouterDescriptor) -> Bool {
+        var other = other
+        other.sequence = self.sequence
+        other.published = self.published
+        return self == other
     }
 }
 

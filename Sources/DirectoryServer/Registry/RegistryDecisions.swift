@@ -27,7 +27,7 @@ package enum RegistrationRefusal: Error, Equatable, Sendable {
     case older
     /// The descriptor is of another time: one of the clocks is wrong.
     case clockOff
-    /// It names no address, or one that is not on the public Internet.
+    /// It names several addresses, or one that is not on the public Internet.
     case unusableAddress
     /// The probe could not connect.
     case unreachable

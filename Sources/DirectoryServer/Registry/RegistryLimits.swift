@@ -14,6 +14,8 @@ package struct RegistryLimits: Equatable, Sendable {
     package var routerCount = DirectoryLimits.routerCount
     /// Routers that are probed at once without ever having been proved.
     package var newcomerCount = 256
+    /// Of these from one address.
+    package var newcomersPerAddress = 16
     /// At least this long between two probes that a router's heartbeats cause.
     package var probeSpacing: TimeAmount = .seconds(1)
     /// A descriptor may be this much ahead of the server's clock, or behind it.
@@ -25,6 +27,10 @@ package struct RegistryLimits: Equatable, Sendable {
     package var validSeconds: UInt64 = 3 * 3600
     /// At least this long between two revisions, so that many changes at once make few of them.
     package var publicationSpacing: TimeAmount = .milliseconds(200)
+    /// Changes of one router that are published at once; after these one in so long, or it would make everybody fetch the list
+    /// again and again.
+    package var changeBurst = 8
+    package var changeSpacing: TimeAmount = .seconds(10)
 
     /// Take those that are network parameters from there, and the defaults for the rest.
     package init(_ parameters: NetworkParameters = NetworkParameters()) {
@@ -32,6 +38,7 @@ package struct RegistryLimits: Equatable, Sendable {
         self.missedHeartbeats = parameters[.missedHeartbeats]
         self.longestBackoff = .milliseconds(Int64(parameters[.registrationBackoffMaximum]))
         self.allowsLoopback = parameters.allows(.allowLoopback)
+        if self.allowsLoopback { self.newcomersPerAddress = self.newcomerCount }
         self.resignSeconds = UInt64(clamping: parameters[.consensusResign])
         self.freshSeconds = UInt64(clamping: parameters[.consensusFresh])
         self.validSeconds = UInt64(clamping: parameters[.consensusValid])

@@ -34,6 +34,9 @@ struct RouterEntry: Sendable {
     var lastHeard: NIODeadline
     /// When a heartbeat last made the server probe.
     var lastDoubted: NIODeadline?
+    /// When its last change is published, and until when its changes so far count against the next one.
+    var changeDue: NIODeadline?
+    var changesCountUntil = NIODeadline.uptimeNanoseconds(0)
     /// The connection whose events count; nil while the router has none.
     var connection: ConnectionID?
     /// Of the last heartbeat on this connection.

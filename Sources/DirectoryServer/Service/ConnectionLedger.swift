@@ -8,8 +8,8 @@ import OnionCrypto
 /// An OR's address is no sign of the OR: any client can use it, through a directory stream of that OR. So what strangers do
 /// there takes nothing from the OR, which is told from them by the link key that it proves in TLS.
 ///
-///     admit         established                     one too many, or it makes way
-///     ───▶ (silent) ──────────▶ (stranger) ──────────────────────────┐
+///     admit         established
+///     ───▶ (silent) ──────────▶ (stranger) ─newer one, if too many───┐
 ///             │ │   a known router's key                             ▼
 ///             │ └────────────────────────▶ (router) ─newer one─▶ (leaving) ──closed──▶
 ///             └── too many newer ones ──────────────────────────────▲
@@ -102,7 +102,7 @@ struct ConnectionLedger: Sendable {
     /// - Returns: the connection for which there is no room now, be it this one or another.
     mutating func established(_ connection: ConnectionID, router: Ed25519PublicKey?) -> Dismissal? {
         guard self.open[connection]?.standing == .silent else { return nil }
-        guard let router else { return self.becomesStranger(connection) }
+        guard let router else { return self.newStranger(connection) }
         return self.proved(router, over: connection)
     }
 
@@ -115,12 +115,16 @@ struct ConnectionLedger: Sendable {
         }
         self.move(connection, to: .router(router))
         // One place for each: of two connections the older may be dead and not know it.
-        if let previous = self.routers.updateValue(connection, forKey: router) {
-            return self.becomesStranger(previous)
+        if let previous = self.routers.updateValue(connection, forKey: router),
+            let network = self.open[previous]?.network
+        {
+            let limit = self.limit(forStrangerAt: network)
+            self.move(previous, to: limit == nil ? .stranger : .leaving)
+            return limit.map { Dismissal(connection: previous, limit: $0) }
         }
-        guard self.establishedCount > self.limits.unreserved else { return nil }
-        let strangers = self.open.filter { $0.value.standing == .stranger }.keys
-        guard let oldest = strangers.min(by: { $0.rawValue < $1.rawValue }) else { return nil }
+        guard self.establishedCount > self.limits.unreserved, let oldest = self.oldestStranger(at: nil) else {
+            return nil
+        }
         self.move(oldest, to: .leaving)
         return Dismissal(connection: oldest, limit: .connections)
     }
@@ -147,19 +151,35 @@ struct ConnectionLedger: Sendable {
     /// Connections whose TLS is up, without those that are leaving.
     private var establishedCount: Int { self.strangerCount + self.routers.count }
 
-    private mutating func becomesStranger(_ connection: ConnectionID) -> Dismissal? {
+    /// Let a stranger in. The oldest one makes way, or those who came first would keep all others out.
+    private mutating func newStranger(_ connection: ConnectionID) -> Dismissal? {
         guard let network = self.open[connection]?.network else { return nil }
-        let limit: ServerLimit
-        if self.establishedCount >= self.limits.unreserved {
-            limit = .connections
-        } else if self.shares[network]?.strangerCount ?? 0 >= self.limits.perAddress {
-            limit = .connectionsPerAddress
-        } else {
+        guard let limit = self.limit(forStrangerAt: network) else {
             self.move(connection, to: .stranger)
             return nil
         }
-        self.move(connection, to: .leaving)
-        return Dismissal(connection: connection, limit: limit)
+        // Where routers have all the places, there is nobody to make way.
+        guard let oldest = self.oldestStranger(at: limit == .connections ? nil : network) else {
+            self.move(connection, to: .leaving)
+            return Dismissal(connection: connection, limit: limit)
+        }
+        self.move(oldest, to: .leaving)
+        self.move(connection, to: .stranger)
+        return Dismissal(connection: oldest, limit: limit)
+    }
+
+    /// What keeps one more stranger from this address out, if anything.
+    private func limit(forStrangerAt network: IPPrefix) -> ServerLimit? {
+        guard self.shares[network]?.strangerCount ?? 0 < self.limits.perAddress else {
+            return .connectionsPerAddress
+        }
+        return self.establishedCount < self.limits.unreserved ? nil : .connections
+    }
+
+    /// - Parameter network: of which address; nil for any.
+    private func oldestStranger(at network: IPPrefix?) -> ConnectionID? {
+        self.open.filter { $0.value.standing == .stranger && (network == nil || $0.value.network == network) }
+            .keys.min { $0.rawValue < $1.rawValue }
     }
 
     /// Count a connection as something else from now on.

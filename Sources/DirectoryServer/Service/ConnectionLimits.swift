@@ -27,9 +27,9 @@ package struct ConnectionLimits: Equatable, Sendable {
     package var knownRegistrationBurst = 32
     /// Probes under way at once: of routers that are known, and of newcomers.
     package var probesAtOnce = 32
-    /// Bytes of answers that the connections have not taken yet, of all together.
+    /// Bytes of answers that the connections have not taken yet, of all together; a quarter is for ORs, if they need it.
     package var queuedAnswerByteCount = 128 << 20
-    /// Routers that the log names in an hour for each reason why a registration is refused without a probe.
+    /// Routers that the log names in an hour for each reason why a registration is refused.
     package var loggedRefusalCount = 256
     package var helloSeconds: UInt64 = 24 * 3600
 

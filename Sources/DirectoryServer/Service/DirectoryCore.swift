@@ -22,6 +22,7 @@ actor DirectoryCore {
     private let store: RegistryStore
     private let logger: Logger
     private let probeRequests: ProbeLanes.Requests
+    private let answers: AnswerBudget
     private let metrics: ServerMetrics
     private let outside: TimeAndChance
 
@@ -37,8 +38,10 @@ actor DirectoryCore {
     private var closers: [ConnectionID: Closer] = [:]
     private var registrations: [ConnectionID: AsyncStream<Outcome>.Continuation] = [:]
     private var subscribers: [ConnectionID: AsyncStream<Consensus>.Continuation] = [:]
+    var subscriberCount: Int { self.subscribers.count }
     /// Routers that passed their probe and are told so once a consensus lists them.
     private var accepted: [ConnectionID] = []
+    var acceptedCount: Int { self.accepted.count }
     /// Routers that the log has named for a reason within the hour, or since the allow file changed.
     private var loggedRefusals: [RegistrationRefusal: Set<Ed25519PublicKey>] = [:]
     private var isStoreFailing = false
@@ -46,7 +49,8 @@ actor DirectoryCore {
 
     init(
         configuration: DirectoryServer.Configuration, registry: Registry, store: RegistryStore,
-        probeRequests: ProbeLanes.Requests, metrics: ServerMetrics, outside: TimeAndChance, logger: Logger
+        probeRequests: ProbeLanes.Requests, answers: AnswerBudget, metrics: ServerMetrics, outside: TimeAndChance,
+        logger: Logger
     ) {
         self.directoryKey = configuration.directoryKey
         self.linkKey = configuration.linkKey.publicKey
@@ -56,6 +60,7 @@ actor DirectoryCore {
         self.store = store
         self.probeRequests = probeRequests
         self.logger = logger
+        self.answers = answers
         self.metrics = metrics
         self.outside = outside
         self.connections = ConnectionLedger(limits: configuration.connectionLimits)
@@ -112,10 +117,13 @@ actor DirectoryCore {
     func closed(_ connection: ConnectionID) {
         self.connections.closed(connection)
         self.closers[connection] = nil
+        self.accepted.removeAll { $0 == connection }
         self.registrations.removeValue(forKey: connection)?.finish()
         self.subscribers.removeValue(forKey: connection)?.finish()
         if let probe = self.registry.connectionClosed(connection) { self.probeRequests.yield(probe) }
     }
+
+    func isOpen(_ connection: ConnectionID) -> Bool { self.closers[connection] != nil }
 
     /// Return the first frame of a connection, signed anew when half of its time is over.
     func currentHello() throws(DirectoryError) -> DirectoryHello {
@@ -141,14 +149,17 @@ actor DirectoryCore {
     ) async throws(RegistrationRefusal) -> UInt64 {
         let unixSeconds = self.outside.unixSeconds
         // Only whoever proves the link key, and may take part, can use up what there is of registrations.
-        if let refusal = self.registry.refusal(of: descriptor.descriptor, peerKey: peerKey, unixSeconds: unixSeconds) {
+        let network = self.connections.network(of: connection)
+        let refusal = self.registry.refusal(
+            of: descriptor.descriptor, from: network, peerKey: peerKey, unixSeconds: unixSeconds)
+        if let refusal {
             if refusal == .tooManyNewcomers { self.metrics.reached(.newcomers) }
             if refusal == .registryFull { self.metrics.reached(.registry) }
             throw refusal
         }
         guard self.takesRegistration(of: descriptor.identity, over: connection) else { throw .tooOften }
         let decision = self.registry.registered(
-            descriptor, over: connection, peerKey: peerKey, unixSeconds: unixSeconds)
+            descriptor, over: connection, from: network, peerKey: peerKey, unixSeconds: unixSeconds)
         switch decision {
         case .refuse(let refusal): throw refusal
         case .probe(let probe, let previous):
@@ -163,13 +174,15 @@ actor DirectoryCore {
 
     /// Whether the log is to show that a registration was refused.
     ///
-    /// A refusal without a probe costs whoever comes nothing, nor does an identity; and a router whose clock is off may
-    /// be started again and again. So the log shows one of these for each router and reason, and for each reason only
-    /// so many: strangers hide no other mistake of a friend.
+    /// A refusal without a probe costs whoever comes nothing, nor does an identity; one behind a probe comes twice a second;
+    /// and a router whose clock is off may be started again and again. So the log shows one for each router and reason,
+    /// and for each reason only so many: strangers hide no other mistake of a friend.
     func isLogged(_ refusal: RegistrationRefusal, of router: Ed25519PublicKey) -> Bool {
         switch refusal {
         case .wrongLinkKey: return false
-        case .notAdmitted, .older, .clockOff, .unusableAddress, .registryFull, .tooManyNewcomers, .tooOften:
+        case .notAdmitted, .older, .clockOff, .unusableAddress, .registryFull, .tooManyNewcomers, .tooOften,
+            .unreachable,
+            .handshakeFailed, .superseded:
             var logged = self.loggedRefusals[refusal] ?? []
             guard !logged.contains(router) else { return false }
             guard logged.count < self.limits.loggedRefusalCount else {
@@ -179,8 +192,6 @@ actor DirectoryCore {
             logged.insert(router)
             self.loggedRefusals[refusal] = logged
             return true
-        // Their rate is that of registrations.
-        case .unreachable, .handshakeFailed, .superseded: return true
         }
     }
 
@@ -294,6 +305,7 @@ actor DirectoryCore {
                 routers: publication.routers, signedBy: self.directoryKey)
             self.logChanges(from: self.current, to: consensus)
             self.current = consensus
+            self.answers.listed(Set(publication.routers.map(\.descriptor.descriptor.linkKey)))
             self.metrics.consensuses.increment()
             self.isStoreFailing = false
             for (_, subscriber) in self.subscribers.sorted(by: { $0.key.rawValue < $1.key.rawValue }) {

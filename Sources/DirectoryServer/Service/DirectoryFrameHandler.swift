@@ -13,8 +13,8 @@ enum DirectoryEvent: Sendable {
 
 /// Turns a connection's bytes into messages and back, and ends connections that say nothing or nonsense.
 ///
-/// Whole messages count as signs of life, single bytes do not: nobody holds a connection by trickling. Lives on its
-/// channel's event loop.
+/// Whole messages count as signs of life, single bytes do not: nobody holds a connection by trickling. Nor do messages of a
+/// peer that does not take its answers. Lives on its channel's event loop.
 final class DirectoryFrameHandler: ChannelDuplexHandler {
     typealias InboundIn = ByteBuffer
     typealias InboundOut = DirectoryEvent
@@ -30,6 +30,8 @@ final class DirectoryFrameHandler: ChannelDuplexHandler {
     private let answers: AnswerBudget
     private var decoder = DirectoryFrameDecoder(receiver: .directory)
     private var idleTimer: Scheduled<Void>?
+    /// Answers that the peer has not taken yet.
+    private var waitingCount = 0
 
     /// - Parameter answers: counts what the peer has not read.
     init(peer: PeerKey, answers: AnswerBudget) {
@@ -58,7 +60,7 @@ final class DirectoryFrameHandler: ChannelDuplexHandler {
         self.decoder.append(self.unwrapInboundIn(data))
         do {
             while let message = try self.decoder.next() {
-                self.startTimer(context, Self.idleTimeLimit)
+                if self.waitingCount == 0 { self.startTimer(context, Self.idleTimeLimit) }
                 context.fireChannelRead(self.wrapInboundOut(.message(message)))
             }
         } catch {
@@ -76,13 +78,21 @@ final class DirectoryFrameHandler: ChannelDuplexHandler {
             return context.close(promise: nil)
         }
         let byteCount = frame.readableBytes
-        guard self.answers.take(byteCount) else {
+        let channel = context.channel
+        let connection = ObjectIdentifier(channel)
+        let isTaken = self.answers.take(byteCount, for: connection, linkKey: self.peer.publicKey) {
+            channel.close(promise: nil)
+        }
+        guard isTaken else {
             promise?.fail(ChannelError.operationUnsupported)
             return context.close(promise: nil)
         }
+        self.waitingCount += 1
         let written = promise ?? context.eventLoop.makePromise()
-        let answers = self.answers
-        written.futureResult.whenComplete { _ in answers.give(byteCount) }
+        written.futureResult.assumeIsolated().whenComplete { _ in
+            self.waitingCount -= 1
+            self.answers.give(byteCount, from: connection)
+        }
         context.write(self.wrapOutboundOut(frame), promise: written)
     }
 

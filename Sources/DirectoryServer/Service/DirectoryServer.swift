@@ -58,6 +58,7 @@ package struct DirectoryServer: Service, CustomStringConvertible {
     private let logger: Logger
     private let outside: TimeAndChance
     private let metrics = ServerMetrics()
+    private let answers: AnswerBudget
 
     /// - Parameters:
     ///   - probing: nil for the real one, over a link.
@@ -69,6 +70,8 @@ package struct DirectoryServer: Service, CustomStringConvertible {
         listening: @escaping @Sendable (SocketAddress) -> Void
     ) throws {
         self.configuration = configuration
+        self.answers = AnswerBudget(
+            limit: configuration.connectionLimits.queuedAnswerByteCount, metrics: self.metrics)
         self.probing = try probing ?? LinkProbe(group: group)
         self.group = group
         self.outside = outside
@@ -138,7 +141,7 @@ package struct DirectoryServer: Service, CustomStringConvertible {
         let (probes, probeRequests) = ProbeLanes.make()
         let core = DirectoryCore(
             configuration: self.configuration, registry: registry, store: store, probeRequests: probeRequests,
-            metrics: self.metrics, outside: self.outside, logger: self.logger)
+            answers: self.answers, metrics: self.metrics, outside: self.outside, logger: self.logger)
         return (core, probes)
     }
 
@@ -158,10 +161,9 @@ package struct DirectoryServer: Service, CustomStringConvertible {
     private func listen() async throws -> NIOAsyncChannel<any Channel, Never> {
         let tls = try LinkTLS(
             credentials: try LinkCredentials(linkKey: self.configuration.linkKey), protocol: .directory)
-        let answers = AnswerBudget(
-            limit: self.configuration.connectionLimits.queuedAnswerByteCount, metrics: self.metrics)
         do {
             return try await ServerBootstrap(group: self.group)
+                .pausingWhenAcceptFails()
                 .serverChannelOption(.backlog, value: 256)
                 .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
                 .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
@@ -170,7 +172,7 @@ package struct DirectoryServer: Service, CustomStringConvertible {
                     channel.eventLoop.makeCompletedFuture {
                         let pipeline = channel.pipeline.syncOperations
                         let peer = try tls.addServerHandlers(to: pipeline)
-                        try pipeline.addHandler(DirectoryFrameHandler(peer: peer, answers: answers))
+                        try pipeline.addHandler(DirectoryFrameHandler(peer: peer, answers: self.answers))
                         return channel
                     }
                 }
@@ -217,16 +219,26 @@ package struct DirectoryServer: Service, CustomStringConvertible {
         let address = channel.remoteAddress.flatMap(Endpoint.init)?.address
         let admitted: ConnectionID? =
             if let address { await core.admit(address) { Self.end(channel, saying: $0) } } else { nil }
-        // Whatever goes wrong on one connection ends that connection and nothing else.
-        try? await connection.executeThenClose { inbound, outbound in
-            guard let admitted else { return }
-            let session = DirectorySession(
-                connection: admitted, core: core, limits: self.configuration.connectionLimits,
-                longPoll: .seconds(Int64(self.configuration.parameters[.consensusWait])), metrics: self.metrics,
-                outside: self.outside, logger: self.logger)
-            try await session.run(inbound, outbound)
+        let (ending, ended) = AsyncStream.makeStream(of: Never.self)
+        channel.closeFuture.whenComplete { _ in ended.finish() }
+        await withDiscardingTaskGroup { group in
+            // At once: the session may wait for a probe, and would find out only behind it.
+            if let admitted {
+                group.addTask {
+                    for await _ in ending {}
+                    await core.closed(admitted)
+                }
+            }
+            // Whatever goes wrong on one connection ends that connection and nothing else.
+            try? await connection.executeThenClose { inbound, outbound in
+                guard let admitted else { return }
+                let session = DirectorySession(
+                    connection: admitted, core: core, limits: self.configuration.connectionLimits,
+                    longPoll: .seconds(Int64(self.configuration.parameters[.consensusWait])), metrics: self.metrics,
+                    outside: self.outside, logger: self.logger)
+                try await session.run(inbound, outbound)
+            }
         }
-        if let admitted { await core.closed(admitted) }
     }
 
     private static func end(_ channel: any Channel, saying last: DirectoryMessage?) {

@@ -28,6 +28,8 @@ struct DirectorySession: Sendable {
             var budget = TokenBucket(
                 ratePerSecond: self.limits.requestsPerSecond, burst: self.limits.requestBurst, now: self.outside.now())
             var peerKey: Ed25519PublicKey?
+            /// Ends when the last GetConsensus is answered.
+            var consensusAnswered = AsyncStream<Never>.finished
             events: for try await event in inbound {
                 switch event {
                 case .opened(let key):
@@ -50,7 +52,14 @@ struct DirectorySession: Sendable {
                             try await outbound.write(.error(.unexpectedMessage, text: "one GetConsensus at a time"))
                             break events
                         }
-                        group.addTask { try await self.answer(newerThan: revision, from: stream, outbound) }
+                        // A peer that does not read has one answer on its way, however many it asks for.
+                        for await _ in consensusAnswered {}
+                        let (answered, done) = AsyncStream.makeStream(of: Never.self)
+                        consensusAnswered = answered
+                        group.addTask {
+                            defer { done.finish() }
+                            try await self.answer(newerThan: revision, from: stream, outbound)
+                        }
                     } else {
                         let answer = try await self.answer(to: message, peerKey: peerKey)
                         try await outbound.write(answer)
@@ -91,6 +100,7 @@ struct DirectorySession: Sendable {
         } catch {
             // A server that stops ends registrations under way: that is no verdict on the router, which would end at one.
             if Task.isCancelled { return .error(.shuttingDown, text: "the directory server is stopping") }
+            guard await self.core.isOpen(self.connection) else { return .error(error.code, text: error.text) }
             let name = descriptor.descriptor.nickname
             let isLogged = await self.core.isLogged(error, of: descriptor.identity)
             self.logger.log(
@@ -130,4 +140,9 @@ struct DirectorySession: Sendable {
             try await outbound.write(.notModified(revision: await self.core.newestRevision))
         }
     }
+}
+
+extension AsyncStream<Never> {
+    /// Has ended.
+    fileprivate static var finished: AsyncStream { AsyncStream { $0.finish() } }
 }

@@ -22,7 +22,7 @@ extension RegistrationRefusal {
         case .wrongLinkKey: "the connection does not prove the link key that the descriptor names"
         case .older: "a descriptor with a higher sequence is known; is the router running twice?"
         case .clockOff: "the router's clock and the directory's are more than 5 minutes apart"
-        case .unusableAddress: "the advertised address is not on the public Internet"
+        case .unusableAddress: "the advertised address is not on the public Internet, or there is more than one"
         case .unreachable:
             "the directory cannot connect to the advertised address; check --advertise, port forwarding and firewall"
         case .handshakeFailed: "something answers at the advertised address, but not as this router"

@@ -1,6 +1,7 @@
 import NIOCore
 import OnionCrypto
 import OnionDirectory
+import TestSupport
 import Testing
 
 import class Foundation.FileManager
@@ -68,6 +69,15 @@ struct JitteredBackoffTests {
         }
         backoff.reset()
         #expect(backoff.next(using: &generator) <= .milliseconds(100))
+    }
+
+    @Test("many who lost one server come back at different times") func spread() {
+        let waits = (0..<50 as Range<UInt64>).map { seed in
+            var backoff = JitteredBackoff(first: .seconds(1), maximum: .seconds(1))
+            var generator = SplitMix64(seed)
+            return backoff.next(using: &generator).nanoseconds
+        }
+        #expect(Set(waits).count == 50)
     }
 
     @Test("never waits longer than its limit, the first time or after a change") func limit() {

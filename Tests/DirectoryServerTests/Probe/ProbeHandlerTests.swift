@@ -40,6 +40,30 @@ struct ProbeHandlerTests {
         _ = try channel.finish(acceptAlreadyClosed: true)
     }
 
+    @Test("padding is borne for so many cells and no more, and none of it is kept", arguments: [63, 64])
+    func padding(count: Int) throws {
+        let (channel, outcome) = try Self.makeProbe()
+        try channel.connect(to: SocketAddress(ipAddress: "127.0.0.1", port: 1)).wait()
+        channel.pipeline.fireUserInboundEventTriggered(TLSUserEvent.handshakeCompleted(negotiatedProtocol: nil))
+        func cell(_ command: CellCommand, _ body: ByteBuffer = ByteBuffer()) -> ByteBuffer {
+            var cell = ByteBuffer()
+            cell.writeMultipleIntegers(0 as UInt32, command.rawValue)
+            cell.writeImmutableBuffer(body)
+            cell.writeRepeatingByte(0, count: Cell.byteCount - cell.readableBytes)
+            return cell
+        }
+        var netInfo = ByteBuffer()
+        NetInfo(unixTime: 1, observedAddress: .v4(0x7f00_0001)).write(to: &netInfo)
+        try channel.writeInbound(cell(.netInfo, netInfo))
+        for _ in 0..<count { try channel.writeInbound(cell(.padding)) }
+        let handler = try channel.pipeline.syncOperations.handler(type: ProbeHandler.self)
+        #expect(handler.keptByteCount <= 8 * Cell.byteCount)
+        channel.embeddedEventLoop.run()
+        #expect(channel.isActive == (count == 63))
+        _ = try channel.finish(acceptAlreadyClosed: true)
+        #expect(try outcome.wait() == .handshakeFailed)
+    }
+
     /// What a router may do wrong behind TLS.
     enum Fault: CaseIterable, Sendable {
         case none, netInfoOnACircuit, otherCircuit, otherIdentity, otherOnionKey, changedAnswer, bytesBehindAnswer

@@ -1,4 +1,5 @@
 import NIOCore
+import OnionAddress
 import OnionCrypto
 import OnionDirectory
 import Testing
@@ -29,6 +30,71 @@ struct PublicationTests {
         _ = try test.list(TestRouter())
         test.advance(1)
         #expect(test.publication()?.routers.count == 2)
+    }
+
+    @Test("a registration that says nothing new makes no revision; a new address or key makes one at once")
+    func sameAgain() throws {
+        var test = TestRegistry()
+        var router = TestRouter()
+        _ = try test.list(router)
+        _ = try test.published()
+        for sequence in 2...3 as ClosedRange<UInt64> {
+            test.advance(1000)
+            _ = try test.list(router, sequence: sequence)
+            #expect(test.publication() == nil)
+        }
+        test.advance(1000)
+        router.address.port += 1
+        _ = try test.list(router, sequence: 4)
+        #expect(try test.published().routers.map(\.descriptor.descriptor.sequence) == [4])
+        _ = try test.list(router, sequence: 5)
+        test.now = test.now + .seconds(1800)
+        #expect(try test.published().routers.map(\.descriptor.descriptor.sequence) == [5])
+    }
+
+    @Test("changes of one router are published at once, but after so many only one in ten seconds; others' at once")
+    func oneRouterChanges() throws {
+        var test = TestRegistry({ $0.changeBurst = 3 })
+        var router = TestRouter()
+        _ = try test.published()
+        test.now = test.now + .seconds(1)
+        func change() throws -> Registry.Publication? {
+            router.address.port += 1
+            _ = try test.list(router)
+            test.now = test.now + .seconds(1)
+            return test.publication()
+        }
+        for _ in 0..<3 { #expect(try change() != nil) }
+        // Ten seconds from the first are over with the seventh of these.
+        var revisions = try (0..<27).map { _ in try change() != nil }
+        #expect(revisions.indices.filter { revisions[$0] } == [6, 16, 26])
+        _ = try test.list(TestRouter())
+        test.now = test.now + .seconds(1)
+        #expect(try test.published().routers.count == 2)
+        revisions = try (0..<9).map { _ in try change() != nil }
+        #expect(revisions.count { $0 } == 1)
+        // After a while all is as it was.
+        test.now = test.now + .seconds(40)
+        for _ in 0..<3 { #expect(try change() != nil) }
+        #expect(try change() == nil)
+    }
+
+    @Test("a router that comes and goes again and again makes no more revisions than that")
+    func flapping() throws {
+        var test = TestRegistry({ $0.changeBurst = 3 })
+        for _ in 0..<5 { _ = try test.list(TestRouter()) }
+        let router = TestRouter()
+        _ = try test.published()
+        var count = 0
+        for _ in 0..<50 {
+            let connection = try test.list(router)
+            test.now = test.now + .seconds(1)
+            if test.publication() != nil { count += 1 }
+            #expect(test.finish(try test.closed(connection), .unreachable) == .none)
+            test.now = test.now + .seconds(1)
+            if test.publication() != nil { count += 1 }
+        }
+        #expect((10...13).contains(count))
     }
 
     @Test("signs anew after half an hour without a change") func resign() throws {

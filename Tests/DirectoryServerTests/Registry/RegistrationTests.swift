@@ -104,6 +104,20 @@ struct RegistrationTests {
         }
     }
 
+    @Test("refuses a second address, which no probe would prove; a stored router that has one is forgotten")
+    func severalAddresses() throws {
+        var router = TestRouter()
+        router.otherAddresses = [Endpoint(address: .v4(0x0101_0101), port: 443)]
+        var test = TestRegistry()
+        #expect(test.decision(router) == .refuse(.unusableAddress))
+        let stored = [router, TestRouter()].map {
+            try? StoredRouter(descriptor: $0.descriptor(), firstSeen: 1, lastSeen: 2, isListed: true)
+        }
+        test = TestRegistry(stored: stored.compactMap(\.self))
+        #expect(stored.compactMap(\.self).count == 2)
+        #expect(test.registry.stored.map(\.descriptor.descriptor.addresses.count) == [1])
+    }
+
     @Test(
         "allows a descriptor to be five minutes ahead or behind, and not a second more",
         arguments: [(300, false), (301, true), (-300, false), (-301, true)])
@@ -186,6 +200,38 @@ struct RegistrationTests {
         _ = test.finish(probe)
         _ = try test.register(TestRouter())
         #expect(test.decision(TestRouter()) == .refuse(.tooManyNewcomers))
+    }
+
+    @Test("probes so many newcomers of one address at once and no more, and others all the same")
+    func newcomersOfOneAddress() throws {
+        var test = TestRegistry({ $0.newcomersPerAddress = 2 })
+        func decision(_ router: TestRouter, from address: UInt32) throws -> Registry.RegistrationDecision {
+            test.registry.registered(
+                try router.descriptor(), over: test.nextConnection(), from: IPAddress.v4(address).sourceNetwork,
+                peerKey: router.linkKey.publicKey, unixSeconds: test.unixSeconds)
+        }
+        let first = TestRouter()
+        guard case .probe(let probe, _) = try decision(first, from: 0x0808_0801) else { throw TestFailure("first") }
+        let second = ConnectionID(rawValue: test.connections + 1)
+        guard case .probe = try decision(TestRouter(), from: 0x0808_0801) else { throw TestFailure("second") }
+        #expect(try decision(TestRouter(), from: 0x0808_0801) == .refuse(.tooManyNewcomers))
+        guard case .probe = try decision(TestRouter(), from: 0x0808_0802) else { throw TestFailure("elsewhere") }
+        // One whose probe is done is no newcomer, and one that has gone leaves its place.
+        _ = test.finish(probe)
+        guard case .probe = try decision(TestRouter(), from: 0x0808_0801) else { throw TestFailure("third") }
+        #expect(try decision(TestRouter(), from: 0x0808_0801) == .refuse(.tooManyNewcomers))
+        let gone = test.registry.connectionClosed(second)
+        #expect(gone == nil)
+        guard case .probe = try decision(TestRouter(), from: 0x0808_0801) else { throw TestFailure("fourth") }
+    }
+
+    @Test("a newcomer that has gone is not probed") func goneNewcomer() throws {
+        var test = TestRegistry()
+        let (connection, probe) = try test.register(TestRouter())
+        #expect(test.registry.wants(probe))
+        let another = test.registry.connectionClosed(connection)
+        #expect(another == nil)
+        #expect(!test.registry.wants(probe))
     }
 
     @Test("forgets routers that were away for a month") func pruning() throws {

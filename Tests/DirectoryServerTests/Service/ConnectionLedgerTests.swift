@@ -59,24 +59,25 @@ struct ConnectionLedgerTests {
         #expect(ledger.admit(Self.network(0), now: Self.now) == .refused(.connectsPerAddress, closing: nil))
     }
 
-    @Test("strangers of an address are so many and no more; a router there is let in all the same")
+    @Test("strangers of an address are so many and no more: the oldest makes way; a router there takes nobody's place")
     func strangers() throws {
         var ledger = Self.ledger { $0.perAddress = 2 }
+        let (elsewhere, _) = try Self.establish(&ledger, from: 1)
         let (first, _) = try Self.establish(&ledger)
-        _ = try Self.establish(&ledger)
-        let (third, refused) = try Self.establish(&ledger)
-        #expect(refused == .init(connection: third, limit: .connectionsPerAddress))
+        let (second, _) = try Self.establish(&ledger)
+        let (third, dismissal) = try Self.establish(&ledger)
+        #expect(dismissal == .init(connection: first, limit: .connectionsPerAddress))
         let (router, other) = try Self.establish(&ledger, router: Self.routers[0])
         #expect(other == nil)
         // Nothing changes with what is known already.
         #expect(ledger.established(router, router: nil) == nil)
         #expect(ledger.proved(Self.routers[0], over: router) == nil)
         #expect(try Self.establish(&ledger, from: 1).1 == nil)
-        ledger.closed(third)
-        let (fourth, still) = try Self.establish(&ledger)
-        #expect(still == .init(connection: fourth, limit: .connectionsPerAddress))
         ledger.closed(first)
+        #expect(try Self.establish(&ledger).1 == .init(connection: second, limit: .connectionsPerAddress))
+        ledger.closed(third)
         #expect(try Self.establish(&ledger).1 == nil)
+        #expect(ledger.network(of: elsewhere) != nil)
     }
 
     @Test("one place is kept for each router: the older connection is a stranger's again", arguments: [true, false])
@@ -105,7 +106,7 @@ struct ConnectionLedgerTests {
         #expect(try Self.establish(&ledger, router: Self.routers[0]).1 == nil)
     }
 
-    @Test("strangers leave a part free, and make way for routers there")
+    @Test("strangers leave a part free, and make way for routers there and for the next stranger")
     func reserved() throws {
         var ledger = Self.ledger {
             $0.total = 6
@@ -113,9 +114,10 @@ struct ConnectionLedgerTests {
         }
         var strangers: [ConnectionID] = []
         for number in 0..<4 as Range<UInt32> { strangers.append(try Self.establish(&ledger, from: number).0) }
-        let (fifth, refused) = try Self.establish(&ledger, from: 4)
-        #expect(refused == .init(connection: fifth, limit: .connections))
-        ledger.closed(fifth)
+        let (fifth, first) = try Self.establish(&ledger, from: 4)
+        #expect(first == .init(connection: strangers[0], limit: .connections))
+        ledger.closed(strangers.removeFirst())
+        strangers.append(fifth)
         for index in 0..<4 {
             let (_, dismissal) = try Self.establish(&ledger, from: 5, router: Self.routers[index])
             #expect(dismissal == .init(connection: strangers[index], limit: .connections))
@@ -124,7 +126,9 @@ struct ConnectionLedgerTests {
         // All that strangers may have is routers'; one more router has the room that is left.
         let (_, none) = try Self.establish(&ledger, from: 6, router: Ed25519PrivateKey().publicKey)
         #expect(none == nil)
-        _ = try Self.admit(&ledger)
+        // No stranger can make way for the next one.
+        let (sixth, refused) = try Self.establish(&ledger, from: 7)
+        #expect(refused == .init(connection: sixth, limit: .connections))
         guard case .refused(.connections, _) = ledger.admit(Self.network(7), now: Self.now) else {
             throw TestFailure("more than all")
         }

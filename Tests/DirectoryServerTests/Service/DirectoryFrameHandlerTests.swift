@@ -53,6 +53,24 @@ struct DirectoryFrameHandlerTests {
         _ = try? channel.finish(acceptAlreadyClosed: true)
     }
 
+    @Test("messages of a peer that does not take its answers hold no connection") func notTaken() throws {
+        let channel = try Self.connection()
+        let limit = DirectoryFrameHandler.idleTimeLimit
+        func ask() throws {
+            try channel.writeInbound(try Self.request())
+            channel.embeddedEventLoop.advanceTime(by: .nanoseconds(limit.nanoseconds / 2))
+        }
+        try ask()
+        channel.write(DirectoryMessage.notModified(revision: 1), promise: nil)
+        channel.flush()
+        try ask()
+        channel.write(DirectoryMessage.notModified(revision: 1), promise: nil)
+        #expect(channel.isActive)
+        try ask()
+        #expect(!channel.isActive)
+        _ = try? channel.finish(acceptAlreadyClosed: true)
+    }
+
     @Test("answers count until they are sent, and who lets too many wait is closed")
     func untaken() throws {
         let answer = DirectoryMessage.notModified(revision: 1)

@@ -267,6 +267,96 @@ struct DirectoryServerTests {
         }
     }
 
+    @Test("strangers that ask for the list and do not read keep no OR from it, and no other stranger")
+    func nonReaders() async throws {
+        let state = try TemporaryDirectory()
+        let routers = (0..<600).map { _ in TestRouter() }
+        let stored = try routers.map {
+            StoredRouter(descriptor: try $0.descriptor(), firstSeen: 1, lastSeen: 2, isListed: true)
+        }
+        try RegistryStore(path: state.file("registry.sqlite")).save(stored, revision: 1)
+        try await TestDirectory.with(
+            state: state,
+            change: {
+                // So long they stay in the list.
+                $0.registryLimits.heartbeatInterval = .seconds(600)
+                $0.connectionLimits.requestBurst = 1000
+                $0.connectionLimits.queuedAnswerByteCount = 1_000_000
+            }
+        ) { directory in
+            let credentials = try LinkCredentials(linkKey: routers[0].linkKey)
+            let isOver = NIOLockedValueBox(false)
+            try await withThrowingTaskGroup { group in
+                group.addTask {
+                    let strangers = Array(repeating: DirectoryMessage.getConsensus(haveRevision: 0), count: 40)
+                    try await withThrowingDiscardingTaskGroup { group in
+                        for _ in 0..<12 { group.addTask { try await directory.sayOnly(strangers) } }
+                    }
+                    isOver.withLockedValue { $0 = true }
+                }
+                group.addTask {
+                    while !isOver.withLockedValue({ $0 }) {
+                        for reader in [credentials, nil] {
+                            let connection = try await directory.connect(reader)
+                            #expect(try await connection.consensus(newerThan: 0)?.routers.count == routers.count)
+                            await connection.close()
+                        }
+                    }
+                }
+                try await group.waitForAll()
+            }
+        }
+    }
+
+    @Test("a newcomer that goes while it is probed leaves its place at once") func goneWhileProbed() async throws {
+        let probing = FirstHangs()
+        try await TestDirectory.with(change: { $0.registryLimits.newcomersPerAddress = 1 }, probing: probing) {
+            directory in
+            func code() async throws -> DirectoryErrorCode? {
+                let router = TestRouter(address: Endpoint(address: .v4(0x7f00_0001), port: 9001))
+                let connection = try await directory.connect(try LinkCredentials(linkKey: router.linkKey))
+                let descriptor = try router.descriptor(published: TestDirectory.unixSeconds)
+                return await #expect(throws: DirectoryConnectionError.self) {
+                    try await connection.register(descriptor)
+                }
+                .flatMap(Self.code)
+            }
+            let router = TestRouter(address: Endpoint(address: .v4(0x7f00_0001), port: 9001))
+            let first = try await directory.connect(try LinkCredentials(linkKey: router.linkKey))
+            let descriptor = try router.descriptor(published: TestDirectory.unixSeconds)
+            let registration = Task { try await first.register(descriptor) }
+            for await _ in probing.started { break }
+            #expect(try await code() == .busy)
+            await first.close()
+            _ = await registration.result
+            // The server hears of it soon, and not behind the probe, which does not end.
+            var next: DirectoryErrorCode?
+            repeat { next = try await code() } while next == .busy
+            #expect(next == .unreachable)
+        }
+    }
+
+    /// Does not end the first probe, and finds nobody with the others.
+    private struct FirstHangs: RouterProbing {
+        let started: AsyncStream<Void>
+        private let starting: AsyncStream<Void>.Continuation
+        private let hasStarted = NIOLockedValueBox(false)
+
+        init() { (self.started, self.starting) = AsyncStream.makeStream() }
+
+        func probe(_ descriptor: RouterDescriptor) async -> ProbeOutcome {
+            let isFirst = self.hasStarted.withLockedValue { hasStarted in
+                defer { hasStarted = true }
+                return !hasStarted
+            }
+            if isFirst {
+                self.starting.yield()
+                try? await Task.sleep(for: .seconds(3600))
+            }
+            return .unreachable
+        }
+    }
+
     @Test("a channel that is connected already serves a client as well") func overChannel() async throws {
         try await TestDirectory.with { directory in
             let channel = try await ClientBootstrap(group: directory.group)
@@ -310,14 +400,16 @@ struct DirectoryServerTests {
         #expect(levels.withLockedValue { $0 } == [.info, .debug, .debug, .info, .debug])
     }
 
-    @Test("one address may have so many connections and no more") func connectionLimit() async throws {
+    @Test("one address may have so many connections: the oldest makes way for the next, and nobody is shut out")
+    func connectionLimit() async throws {
         try await TestDirectory.with(change: { $0.connectionLimits.perAddress = 2 }) { directory in
-            let first = try await directory.connect()
-            let second = try await directory.connect()
-            _ = await #expect(throws: DirectoryConnectionError.self) { try await directory.connect() }
-            await first.close()
-            _ = try await second.consensus(newerThan: 0)
-            await second.close()
+            let (first, second) = (try await directory.connect(), try await directory.connect())
+            let third = try await directory.connect()
+            try await first.closeFuture.get()
+            for connection in [second, third] {
+                _ = try await connection.consensus(newerThan: 0)
+                await connection.close()
+            }
         }
     }
 
@@ -376,7 +468,9 @@ struct DirectoryServerTests {
         }
     }
 
-    @Test("an OR at whose address strangers use up everything stays, comes back and registers anew; strangers do not")
+    @Test(
+        "an OR at whose address strangers use up everything stays, comes back and registers anew; strangers get no answer"
+    )
     func strangersAtAnAddress() async throws {
         try await TestDirectory.with(change: {
             $0.connectionLimits.perAddress = 2
@@ -392,12 +486,16 @@ struct DirectoryServerTests {
             func strangersAreRefused() async throws {
                 let newcomer = try LinkCredentials(linkKey: Ed25519PrivateKey())
                 for credentials in [nil, newcomer] {
-                    _ = await #expect(throws: DirectoryConnectionError.self) {
-                        try await directory.connect(credentials)
+                    let stranger = try await directory.connect(credentials)
+                    let busy = await #expect(throws: DirectoryConnectionError.self) {
+                        try await stranger.ticket(commitment: .zero)
                     }
+                    #expect(busy.flatMap(Self.code) == .busy)
                 }
             }
             try await strangersAreRefused()
+            // The first of them has made way.
+            try await strangers[0].closeFuture.get()
             for counter in 1...5 as ClosedRange<UInt64> {
                 _ = try await first.heartbeat(counter: counter, load: RouterLoad())
             }
@@ -410,11 +508,6 @@ struct DirectoryServerTests {
                 try await strangersAreRefused()
                 await again.close()
             }
-            let busy = await #expect(throws: DirectoryConnectionError.self) {
-                try await strangers[0].ticket(commitment: .zero)
-            }
-            #expect(busy.flatMap(Self.code) == .busy)
-            await strangers[1].close()
             try await router.stop()
         }
     }

@@ -42,27 +42,4 @@ struct ProbeLanesTests {
         #expect(await known.next()?.number == 2)
         #expect(await newcomers.next()?.number == 1)
     }
-
-    @Test("answers that nobody takes are so many bytes and no more") func answers() {
-        let reached = NIOLockedValueBox<[ServerLimit]>([])
-        let budget = AnswerBudget(
-            limit: 100, metrics: ServerMetrics { limit in reached.withLockedValue { $0.append(limit) } })
-        #expect(budget.take(60))
-        #expect(budget.take(40))
-        #expect(!budget.take(1))
-        budget.give(60)
-        #expect(budget.take(60))
-        #expect(!budget.take(1))
-        #expect(reached.withLockedValue { $0 } == [.answerBytes, .answerBytes])
-    }
-
-    @Test("an eighth is kept for small answers") func smallAnswers() {
-        let small = AnswerBudget.smallByteCount
-        let budget = AnswerBudget(limit: 16 * small, metrics: ServerMetrics())
-        #expect(budget.take(14 * small))
-        #expect(!budget.take(small + 1))
-        #expect(budget.take(small))
-        #expect(budget.take(small))
-        #expect(!budget.take(1))
-    }
 }

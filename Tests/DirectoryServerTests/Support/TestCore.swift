@@ -16,6 +16,8 @@ struct TestCore: Sendable {
     let core: DirectoryCore
     let lanes: ProbeLanes
     let store: RegistryStore
+    /// Of 1024 bytes.
+    let answers = AnswerBudget(limit: 1024, metrics: ServerMetrics())
     let clock: TestClock
     let server: DirectoryServer
     private let directory: TemporaryDirectory
@@ -57,6 +59,7 @@ struct TestCore: Sendable {
                 limits: configuration.registryLimits, admission: .open, stored: stored, lastRevision: 0,
                 now: clock.outside.now()),
             store: self.store, probeRequests: requests,
+            answers: self.answers,
             metrics: ServerMetrics { limit in reached.withLockedValue { $0.append(limit) } }, outside: clock.outside,
             logger: logger)
         self.server = try DirectoryServer(

@@ -3,6 +3,7 @@ import Foundation
 import Logging
 import NIOCore
 import NIOPosix
+import NIOTLS
 import OnionCrypto
 import OnionDirectory
 import OnionLink
@@ -20,7 +21,7 @@ struct TestDirectory: Sendable {
     static func with<R: Sendable>(
         key: Ed25519PrivateKey = Ed25519PrivateKey(), state: TemporaryDirectory? = nil,
         routers: DirectoryServer.RouterSource = .anyone,
-        change: (inout DirectoryServer.Configuration) -> Void = { _ in },
+        change: (inout DirectoryServer.Configuration) -> Void = { _ in }, probing: (any RouterProbing)? = nil,
         logged: @escaping @Sendable (Logger.Level, String) -> Void = { _, _ in },
         _ body: @Sendable @escaping (TestDirectory) async throws -> R
     ) async throws -> R {
@@ -35,7 +36,7 @@ struct TestDirectory: Sendable {
         change(&configuration)
         let (ports, bound) = AsyncStream.makeStream(of: UInt16.self)
         let server = try DirectoryServer(
-            configuration: configuration, group: group,
+            configuration: configuration, probing: probing, group: group,
             logger: Logger(label: "test") { _ in EventLog { logged($0.level, "\($0.message)") } }
         ) { bound.yield(UInt16($0.port ?? 0)) }
         return try await withThrowingTaskGroup(of: R?.self) { tasks in
@@ -84,6 +85,21 @@ struct TestDirectory: Sendable {
         return try await answers.futureResult.get()
     }
 
+    /// Say these messages over a connection, twenty a second, and read nothing; return when all are said, or it is closed.
+    func sayOnly(_ messages: [DirectoryMessage]) async throws {
+        let tls = try LinkTLS(credentials: nil, protocol: .directory)
+        let channel = try await ClientBootstrap(group: self.group)
+            .channelOption(.socketOption(.so_rcvbuf), value: 4096)
+            .channelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    _ = try tls.addClientHandlers(to: channel.pipeline.syncOperations, expecting: nil)
+                    try channel.pipeline.syncOperations.addHandler(NonReader(messages[...]))
+                }
+            }
+            .connect(host: "127.0.0.1", port: Int(self.port)).get()
+        try await channel.closeFuture.get()
+    }
+
     /// Wait until a consensus lists exactly these routers.
     func waitForRouters(_ expected: Set<Ed25519PublicKey>) async throws -> Consensus {
         let connection = try await self.connect()
@@ -115,6 +131,31 @@ extension FakeRouter {
         let connection = try await directory.connect(self.credentials)
         _ = try await connection.register(try self.descriptor(sequence: sequence))
         return connection
+    }
+}
+
+/// Says one message after the other once TLS is up, reads nothing from then on, and closes.
+private final class NonReader: ChannelInboundHandler {
+    typealias InboundIn = ByteBuffer
+
+    private var messages: ArraySlice<DirectoryMessage>
+
+    init(_ messages: ArraySlice<DirectoryMessage>) { self.messages = messages }
+
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        guard case .handshakeCompleted = event as? TLSUserEvent else { return }
+        try? context.channel.syncOptions?.setOption(.autoRead, value: false)
+        self.sayNext(context)
+    }
+
+    private func sayNext(_ context: ChannelHandlerContext) {
+        var frame = ByteBuffer()
+        guard context.channel.isActive, (try? self.messages.popFirst()?.write(to: &frame)) != nil else {
+            return context.close(promise: nil)
+        }
+        context.writeAndFlush(NIOAny(frame), promise: nil)
+        let bound = NIOLoopBound(context, eventLoop: context.eventLoop)
+        context.eventLoop.assumeIsolated().scheduleTask(in: .milliseconds(50)) { self.sayNext(bound.value) }
     }
 }
 

@@ -9,6 +9,7 @@ struct TestRouter: Sendable {
     let onionKey = X25519PrivateKey()
     var nickname = "router"
     var address = Endpoint(address: .v4(0x0808_0808), port: 9001)
+    var otherAddresses: [Endpoint] = []
     var bandwidthRate: UInt64 = 1_000_000
     var exitPolicy = ExitPolicy.standard
 
@@ -17,8 +18,8 @@ struct TestRouter: Sendable {
     func descriptor(sequence: UInt64 = 1, published: UInt64 = 1_000_000) throws -> SignedDescriptor {
         try RouterDescriptor(
             identity: self.identity.publicKey, linkKey: self.linkKey.publicKey, onionKey: self.onionKey.publicKey,
-            onionKeyValidUntil: published + 604_800, published: published, sequence: sequence,
-            addresses: [self.address], nickname: self.nickname, exitPolicy: self.exitPolicy,
+            onionKeyValidUntil: 4_000_000_000, published: published, sequence: sequence,
+            addresses: [self.address] + self.otherAddresses, nickname: self.nickname, exitPolicy: self.exitPolicy,
             bandwidthRate: self.bandwidthRate
         ).signed(by: self.identity)
     }
