@@ -56,6 +56,21 @@ public struct HandshakeQueue<Link: Hashable & Sendable, Element: Sendable>: Send
         return true
     }
 
+    /// With all places taken, take back the newest element of the link that has the most, so that one from `link` can wait;
+    /// nil, and nothing is taken, if there is room, or if `link` would then have as many as that.
+    ///
+    /// - Complexity: O(number of links that wait) when all places are taken
+    public mutating func makeRoom(for link: Link) -> Element? {
+        guard self.count >= self.limits.total else { return nil }
+        let own = self.waiting[link]?.count ?? 0
+        guard own < self.limits.perLink,
+            let longest = self.waiting.max(by: { $0.value.count < $1.value.count }), longest.value.count > own + 1,
+            let newest = self.waiting[longest.key]?.popLast()
+        else { return nil }
+        self.count -= 1
+        return newest.element
+    }
+
     /// Take the next element in turn, or nil when none waits.
     public mutating func next(now: NIODeadline) -> Next? {
         while let link = self.turns.popFirst() {

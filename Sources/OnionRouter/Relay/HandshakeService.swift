@@ -90,7 +90,14 @@ final class HandshakeService: Sendable {
     /// Answer `create`; `completion` is called on some thread, once.
     func answer(_ create: [UInt8], from link: ObjectIdentifier, completion: @escaping Completion) {
         let job = Job(create: create, completion: completion)
-        let isQueued = self.state.withLockedValue { $0.queue.enqueue(job, from: link, now: .now()) }
+        let (displaced, isQueued) = self.state.withLockedValue {
+            // Whoever has many links with many waiting keeps nobody out who has one.
+            ($0.queue.makeRoom(for: link), $0.queue.enqueue(job, from: link, now: .now()))
+        }
+        if let displaced {
+            self.metrics.reached(.handshakeQueue)
+            displaced.completion(nil)
+        }
         guard isQueued else {
             self.metrics.reached(.handshakeQueue)
             return completion(nil)

@@ -45,6 +45,23 @@ struct HandshakeQueueTests {
         #expect(queue.enqueue(9, from: "d", now: .start) == true)
     }
 
+    @Test("when all is full, the link with the most makes room for one with less, and for no other")
+    func makesRoom() {
+        var queue = self.queue(total: 7, perLink: 5)
+        for element in 1...5 { #expect(queue.enqueue(element, from: "a", now: .start) == true) }
+        #expect(queue.makeRoom(for: "b") == nil)
+        for element in 10...11 { #expect(queue.enqueue(element, from: "b", now: .start) == true) }
+        #expect(queue.makeRoom(for: "a") == nil)
+        #expect(queue.makeRoom(for: "c") == 5)
+        #expect(queue.enqueue(20, from: "c", now: .start) == true)
+        #expect(queue.makeRoom(for: "b") == 4)
+        #expect(queue.enqueue(12, from: "b", now: .start) == true)
+        // Three, three and one: another would only change places.
+        #expect(queue.makeRoom(for: "b") == nil)
+        #expect(queue.count == 7)
+        #expect(self.drain(&queue).run == [1, 10, 20, 2, 11, 3, 12])
+    }
+
     @Test("drops what has waited longer than its client does, without using up the link's turn")
     func stale() {
         var queue = self.queue()

@@ -138,6 +138,9 @@ struct SourceLedgerTests {
         #expect(ledger.takeCircuit(9, isExempt: true, now: Self.start) == nil)
     }
 
+    @Test("remembers sixteen thousand sources, unless told otherwise")
+    func rememberedByDefault() { #expect(Self.limits { _ in }.rememberedSources == 16_384) }
+
     @Test("remembers what circuits a source has, past other limits, other sources and ends of what never was")
     func circuitsStay() {
         var ledger = SourceLedger<Int>(

@@ -49,6 +49,27 @@ struct HandshakeServiceTests {
         try await self.threads.shutdownGracefully()
     }
 
+    @Test("a newcomer's handshake takes the place of one of a link with many, which hears no")
+    func displaced() throws {
+        let jobs = NIOLockedValueBox<[@Sendable () -> Void]>([])
+        let service = HandshakeService(
+            identity: Self.identity, onionKeys: [Self.onionKey],
+            limits: .init(total: 3, perLink: 3, patience: .seconds(60)),
+            executor: { work in jobs.withLockedValue { $0.append(work) } })
+        let heard = NIOLockedValueBox<[String: Bool]>([:])
+        func ask(_ name: String, from link: Key) {
+            let client = CircuitHandshake.Client(identity: Self.identity, onionKey: Self.onionKey.publicKey)
+            service.answer(client.create, from: ObjectIdentifier(link)) { answer in
+                heard.withLockedValue { $0[name] = answer != nil }
+            }
+        }
+        for name in ["a1", "a2", "a3"] { ask(name, from: self.link) }
+        ask("b1", from: Key())
+        #expect(heard.withLockedValue { $0 } == ["a3": false])
+        for job in jobs.withLockedValue({ $0 }) { job() }
+        #expect(heard.withLockedValue { $0 } == ["a1": true, "a2": true, "a3": false, "b1": true])
+    }
+
     @Test("says nothing to what is not meant for it")
     func refusals() async throws {
         let service = self.service()
