@@ -26,6 +26,8 @@ extension CongestionParameters {
 extension StreamLimits {
     /// What one cell can bring at most: a body of 2043 bytes without its tag of 16.
     private static let payloadByteCount = 2027
+    /// Twice what one read of a link can bring.
+    private static let leastWaitingStreamCount = 1024
 
     package init(_ parameters: NetworkParameters) {
         self.init(
@@ -33,7 +35,8 @@ extension StreamLimits {
                 high: parameters[.streamBufferLimit], low: parameters[.streamBufferResume],
                 inFlight: (parameters[.ccWindowMaximum] + LinkLimits.slackCellCount) * Self.payloadByteCount,
                 whileOpening: parameters[.optimisticDataLimit]),
-            halfClosedIdle: .seconds(Int64(parameters[.streamIdle])))
+            halfClosedIdle: .seconds(Int64(parameters[.streamIdle])),
+            waitingStreamCount: max(Self.leastWaitingStreamCount, 4 * parameters[.streamsPerCircuit]))
     }
 }
 

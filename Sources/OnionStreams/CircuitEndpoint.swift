@@ -141,6 +141,8 @@ package final class CircuitEndpoint {
     }
 
     /// Whether a cell is in the window: every one but those made only of SendMe, XOff and XOn.
+    ///
+    /// - Throws: ``CircuitError/messageNotAllowed(_:)`` for a cell without any message. Padding is a Drop.
     private static func isCounted(_ payload: RawSpan) throws(CircuitError) -> Bool {
         var walker = RelayMessageWalker()
         var isOnlyFlowControl = false
@@ -148,11 +150,14 @@ package final class CircuitEndpoint {
             guard message.command.isFlowControl else { return true }
             isOnlyFlowControl = true
         }
-        return !isOnlyFlowControl
+        guard isOnlyFlowControl else { throw .messageNotAllowed(.drop) }
+        return false
     }
 
     private func dataReceived(_ data: RawSpan, on id: StreamID) throws(CircuitError) {
-        guard let stream = self.streams[id] else { return try self.register.lateMessage(.data, on: id) }
+        guard let stream = self.streams[id] else {
+            return try self.register.lateMessage(.data, on: id, cellCount: self.sendMeReceiver.cellCount)
+        }
         try stream.dataReceived(data)
     }
 
@@ -165,6 +170,8 @@ package final class CircuitEndpoint {
 
     private func openReceived(_ command: RelayCommand, _ data: RawSpan, on id: StreamID) throws(CircuitError) {
         try self.register.begin(id)
+        // Those that are refused wait for cells too, and count as no streams.
+        guard self.register.waitingCount < self.limits.waitingStreamCount else { throw .resourceLimit }
         let stream = OnionStream(id: id, endpoint: self, openedBy: command)
         self.streams[id] = stream
         try self.owner?.endpoint(self, opened: stream, by: command, data: ByteBuffer(data))
@@ -173,8 +180,10 @@ package final class CircuitEndpoint {
     private func streamMessageReceived(
         _ command: RelayCommand, _ data: RawSpan, on id: StreamID
     ) throws(CircuitError) {
-        guard let stream = self.streams[id] else { return try self.register.lateMessage(command, on: id) }
-        try stream.messageReceived(command, ByteBuffer(data))
+        let data = ByteBuffer(data)
+        if let stream = self.streams[id] { return try stream.messageReceived(command, data) }
+        if command == .end { return try self.register.lateEnd(try EndReason(data: data), on: id) }
+        try self.register.lateMessage(command, on: id, cellCount: self.sendMeReceiver.cellCount)
     }
 
     // MARK: Streams
@@ -246,9 +255,14 @@ package final class CircuitEndpoint {
     func forget(_ stream: OnionStream) {
         guard self.streams[stream.id] === stream else { return }
         self.streams[stream.id] = nil
-        self.register.ended(stream.id, peerEnded: stream.hasPeerEnded)
+        self.register.ended(
+            stream.id, peerEnded: stream.hasPeerEnded, isWaiting: stream.isQueued,
+            cellCount: self.sendMeReceiver.cellCount)
         self.owner?.endpoint(self, closed: stream)
     }
+
+    /// A stream that was over has left the queue.
+    func saidAll() { self.register.saidAll(cellCount: self.sendMeReceiver.cellCount) }
 
     func fail(_ error: CircuitError) {
         guard !self.isDestroyed else { return }

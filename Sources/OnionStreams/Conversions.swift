@@ -19,6 +19,16 @@ extension CircuitError {
     }
 }
 
+extension EndReason {
+    /// Decode the data of an End.
+    init(data: ByteBuffer) throws(CircuitError) {
+        guard let byte = data.getInteger(at: data.readerIndex, as: UInt8.self), data.readableBytes == 1 else {
+            throw .messageNotAllowed(.end)
+        }
+        self.init(wire: byte)
+    }
+}
+
 extension RelayMessageWalker {
     /// The next message, with the format's errors as the circuit's.
     package mutating func nextMessage(in payload: RawSpan) throws(CircuitError) -> RelayMessageHeader? {

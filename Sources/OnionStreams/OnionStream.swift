@@ -48,7 +48,7 @@ package final class OnionStream {
     private(set) var outbox = ByteBuffer()
     /// The End that follows what is in the outbox.
     private var farewell: EndReason?
-    private var isQueued = false
+    private(set) var isQueued = false
     /// Cells that it may fill ahead of streams that have more to say: see ``StreamTurns``.
     var headStart = StreamTurns.headStartCellCount
     private var silentSince: NIODeadline
@@ -291,30 +291,22 @@ package final class OnionStream {
             self.over(.finished, tellSink: false)
             self.opener?.streamResolved(resolved)
         case .end:
-            guard let byte = data.getInteger(at: data.readerIndex, as: UInt8.self), data.readableBytes == 1 else {
-                throw .messageNotAllowed(command)
-            }
-            try self.endReceived(EndReason(wire: byte))
+            try self.endReceived(try EndReason(data: data))
         case .xOff:
-            guard data.readableBytes == 0 else { throw .messageNotAllowed(command) }
-            guard self.mindsFlowControl else { return }
+            guard data.readableBytes == 0, !self.isLookup else { throw .messageNotAllowed(command) }
             try self.xOff.xOffReceived(now: self.eventLoop.now)
         case .xOn:
-            guard let rate = data.getInteger(at: data.readerIndex, as: UInt32.self), data.readableBytes == 4 else {
+            guard let rate = data.getInteger(at: data.readerIndex, as: UInt32.self), data.readableBytes == 4,
+                !self.isLookup
+            else {
                 throw .messageNotAllowed(command)
             }
-            guard self.mindsFlowControl else { return }
             try self.xOff.xOnReceived(drainRate: rate, now: self.eventLoop.now)
             self.becomeReady()
             if self.hasRoom { self.sink?.streamHasRoom() }
         case .begin, .data, .sendMe, .extend, .extended, .truncated, .resolve, .drop:
             throw .messageNotAllowed(command)
         }
-    }
-
-    /// Whether there is, or may yet be, data for an XOff to hold up: the socket may have finished before its bytes left.
-    private var mindsFlowControl: Bool {
-        self.outbox.readableBytes > 0 || self.lifecycle.flowControlReceived() == .apply
     }
 
     private func endReceived(_ reason: EndReason) throws(CircuitError) {
@@ -393,6 +385,7 @@ package final class OnionStream {
     /// The endpoint has taken the stream from the queue: it has nothing to say, or has said it.
     func leftQueue() {
         self.isQueued = false
+        if self.isOver { self.endpoint?.saidAll() }
         self.silentSince = self.eventLoop.now
     }
 

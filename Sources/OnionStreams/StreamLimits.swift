@@ -14,9 +14,12 @@ package struct StreamLimits: Sendable {
     package var gate: StreamGate.Limits
     /// How long a half-closed stream may be idle.
     package var halfClosedIdle: TimeAmount
+    /// Streams that are over, refused ones among them, and that wait for cells to say so, at the exit.
+    package var waitingStreamCount: Int
 
-    package init(gate: StreamGate.Limits, halfClosedIdle: TimeAmount) {
+    package init(gate: StreamGate.Limits, halfClosedIdle: TimeAmount, waitingStreamCount: Int = 1024) {
         self.gate = gate
         self.halfClosedIdle = halfClosedIdle
+        self.waitingStreamCount = waitingStreamCount
     }
 }

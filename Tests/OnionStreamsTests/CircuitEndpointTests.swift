@@ -172,6 +172,85 @@ struct CircuitEndpointTests {
         #expect(circuit.exit.failures == (count == 8 ? [] : [.messageNotAllowed(.begin)]))
     }
 
+    @Test("a cell without any message destroys the circuit; padding does not", arguments: [true, false])
+    func emptyCell(isForward: Bool) throws {
+        let circuit = try TestCircuit()
+        let forge = isForward ? circuit.forgeForward : circuit.forgeBackward
+        let tag = CellTag(high: 9, low: 9)
+        forge([(.drop, .circuit, [])], tag)
+        #expect(circuit.client.failures.isEmpty && circuit.exit.failures.isEmpty)
+        forge([], tag)
+        #expect((isForward ? circuit.exit : circuit.client).failures == [.messageNotAllowed(.drop)])
+    }
+
+    @Test("streams that are over wait for cells up to a limit, and one more Begin destroys the circuit")
+    func waitingStreams() throws {
+        let circuit = try TestCircuit(waitingStreamCount: 10)
+        circuit.exit.backlogLimit = 0
+        circuit.exit.onOpened = { (stream) throws(CircuitError) in stream.end(.resourceLimit) }
+        let data = Array(buffer: TestCircuit.begin)
+        for number in 1...10 as ClosedRange<UInt16> {
+            circuit.forgeForward([(.begin, StreamID(rawValue: number), data)])
+        }
+        circuit.loop.run()
+        #expect(circuit.exit.failures.isEmpty && circuit.exit.opened.count == 10)
+        // Those that have said it make room.
+        circuit.exit.backlogLimit = 1
+        circuit.exitEndpoint.roomAvailable()
+        circuit.exit.backlogLimit = 0
+        for number in 11...20 as ClosedRange<UInt16> {
+            circuit.forgeForward([(.begin, StreamID(rawValue: number), data)])
+        }
+        #expect(circuit.exit.failures.isEmpty && circuit.exitEndpoint.streamCount == 0)
+        circuit.forgeForward([(.begin, StreamID(rawValue: 21), data)])
+        #expect(circuit.exit.failures == [.resourceLimit] && circuit.exit.opened.count == 20)
+    }
+
+    @Test("an exit may have had so many XOffs under way on a stream that is over, and no more")
+    func lateFlowControl() throws {
+        let circuit = try TestCircuit()
+        let id = try #require(circuit.openStream()?.client.stream?.id)
+        circuit.forgeBackward([(.end, id, [EndReason.reset.rawValue])])
+        for _ in 0..<128 { circuit.forgeBackward([(.xOff, id, [])]) }
+        #expect(circuit.client.failures.isEmpty)
+        circuit.forgeBackward([(.xOff, id, [])])
+        #expect(circuit.client.failures == [.xOffStorm])
+    }
+
+    @Test("Data that goes on after all that was in flight destroys the circuit, from when our End has left")
+    func lateData() throws {
+        let circuit = try TestCircuit()
+        let stream = try #require(circuit.openStream()?.client.stream)
+        circuit.client.backlogLimit = 0
+        stream.end(.reset)
+        func forge(_ count: Int) {
+            for _ in 0..<count {
+                circuit.forgeBackward([(.data, stream.id, [1])])
+                circuit.client.outgoing.removeAll()
+            }
+        }
+        // It cannot know yet.
+        forge(2 * 16_384 + 40)
+        #expect(circuit.client.failures.isEmpty)
+        circuit.client.backlogLimit = .max
+        circuit.clientEndpoint.roomAvailable()
+        forge(2 * 16_384)
+        #expect(circuit.client.failures.isEmpty)
+        forge(1)
+        #expect(circuit.client.failures == [.messageAfterEnd(.data)])
+    }
+
+    @Test("a Finished and a reset may both cross our End, and no third")
+    func lateEnds() throws {
+        let circuit = try TestCircuit()
+        let stream = try #require(circuit.openStream()?.client.stream)
+        stream.end(.reset)
+        for reason in [EndReason.finished, .reset] { circuit.forgeBackward([(.end, stream.id, [reason.rawValue])]) }
+        #expect(circuit.client.failures.isEmpty)
+        circuit.forgeBackward([(.end, stream.id, [EndReason.reset.rawValue])])
+        #expect(circuit.client.failures == [.messageAfterEnd(.end)])
+    }
+
     @Test("a stream id serves once")
     func streamIDReuse() throws {
         let circuit = try TestCircuit()

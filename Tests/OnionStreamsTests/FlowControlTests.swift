@@ -224,8 +224,10 @@ struct FlowControlTests {
         #expect(client.receivedCount == 1 << 20 && client.isIntact && circuit.exit.failures.isEmpty)
     }
 
-    @Test("a Finished that comes again takes nothing from a stream whose last bytes are paused")
-    func finishedAgainWhilePaused() throws {
+    @Test(
+        "a Finished that comes again while the last bytes are paused destroys the circuit; otherwise they come",
+        arguments: [true, false])
+    func finishedAgainWhilePaused(comesAgain: Bool) throws {
         let circuit = try TestCircuit()
         let (client, exit) = try #require(circuit.openStream())
         let id = try #require(client.stream?.id)
@@ -235,9 +237,12 @@ struct FlowControlTests {
         exit.stream?.send(Pattern.buffer(from: 0, count: 3000))
         exit.stream?.finish()
         circuit.settle()
-        circuit.forgeForward([(.end, id, [EndReason.finished.rawValue])])
-        circuit.settle()
         #expect(circuit.exitEndpoint.streamCount == 1 && exit.endings.isEmpty)
+        if comesAgain {
+            circuit.forgeForward([(.end, id, [EndReason.finished.rawValue])])
+            #expect(circuit.exit.failures == [.messageAfterEnd(.end)])
+            return
+        }
         circuit.forgeForward([(.xOn, id, [0, 0, 0, 1])])
         circuit.settle()
         #expect(client.receivedCount == 3000 && client.endings == [.finished] && exit.endings == [.finished])
@@ -312,15 +317,25 @@ struct FlowControlTests {
         #expect(exit.receivedCount == 60_000 && exit.isIntact)
     }
 
-    @Test("XOff for a side that has finished and sent all of it is dropped")
+    @Test("XOff and XOn for a side that has finished and sent all of it hold up nothing, and alternate all the same")
     func xOffAfterFinish() throws {
         let circuit = try TestCircuit()
-        let (client, _) = try #require(circuit.openStream())
+        let (client, exit) = try #require(circuit.openStream(exitSends: 100))
         let id = try #require(client.stream?.id)
         client.write(atMost: 1)
         circuit.settle()
-        for _ in 0..<2 { circuit.forgeBackward([(.xOff, id, [])]) }
-        #expect(circuit.client.failures.isEmpty && circuit.clientEndpoint.streamCount == 1)
+        circuit.forgeBackward([(.xOff, id, [])])
+        circuit.forgeBackward([(.xOn, id, [0, 0, 0, 1]), (.xOff, id, [])])
+        exit.write(atMost: 100)
+        circuit.settle()
+        #expect(circuit.client.failures.isEmpty && client.endings == [.finished] && exit.endings == [.finished])
+
+        let (other, _) = try #require(circuit.openStream())
+        other.write(atMost: 1)
+        circuit.settle()
+        let otherID = try #require(other.stream?.id)
+        for _ in 0..<2 { circuit.forgeBackward([(.xOff, otherID, [])]) }
+        #expect(circuit.client.failures == [.xOffOutOfTurn])
     }
 
     @Test("a stream that is over says no XOn when its socket takes the last bytes")

@@ -108,6 +108,16 @@ struct OnionStreamTests {
         #expect(circuit.exit.failures == [.messageNotAllowed(.data)])
     }
 
+    @Test("XOff and XOn for a look-up destroy the circuit", arguments: [RelayCommand.xOff, .xOn])
+    func flowControlForLookup(command: RelayCommand) throws {
+        let circuit = try TestCircuit()
+        var query = ByteBuffer()
+        Resolve.addresses(of: "example.org").write(to: &query)
+        let stream = try #require(circuit.clientEndpoint.open(.resolve, data: query))
+        circuit.forgeBackward([(command, stream.id, command == .xOn ? [0, 0, 0, 1] : [])])
+        #expect(circuit.client.failures == [.messageNotAllowed(command)])
+    }
+
     @Test("an answer for a look-up that was given up before is not sent")
     func lateAnswer() throws {
         let circuit = try TestCircuit()

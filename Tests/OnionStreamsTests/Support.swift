@@ -189,14 +189,15 @@ final class TestCircuit {
 
     init(
         window: Int = 256, maximumWindow: Int = 4096, high: Int = 1 << 20, low: Int = 1 << 18,
-        idle: TimeAmount = .seconds(60)
+        idle: TimeAmount = .seconds(60), waitingStreamCount: Int = 1024
     )
         throws
     {
         let congestion = try CongestionParameters(
             initialWindow: window, minimumWindow: 32, maximumWindow: maximumWindow)
         let limits = StreamLimits(
-            gate: .init(high: high, low: low, inFlight: maximumWindow * 2048), halfClosedIdle: idle)
+            gate: .init(high: high, low: low, inFlight: maximumWindow * 2048), halfClosedIdle: idle,
+            waitingStreamCount: waitingStreamCount)
         let padding = PaddingSourceBox()
         self.clientEndpoint = CircuitEndpoint(
             role: .client, eventLoop: self.loop, congestion: congestion, limits: limits, padding: padding,

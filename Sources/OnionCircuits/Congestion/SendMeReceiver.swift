@@ -7,15 +7,14 @@ public import OnionCrypto
 ///
 /// - Source: DESIGN §7 *Circuit*
 public struct SendMeReceiver: Sendable {
-    private var received = 0
+    /// Cells that have been counted.
+    public private(set) var cellCount = 0
 
     public init() {}
 
     /// Count a cell from the other end of the circuit; returns its tag if a SendMe with it must be sent now.
     public mutating func cellReceived(tag: CellTag) -> CellTag? {
-        self.received += 1
-        guard self.received == CongestionControl.incrementCellCount else { return nil }
-        self.received = 0
-        return tag
+        self.cellCount += 1
+        return self.cellCount.isMultiple(of: CongestionControl.incrementCellCount) ? tag : nil
     }
 }

@@ -174,25 +174,11 @@ public struct StreamLifecycle: Sendable, Equatable {
                 self.state = .closed(peerEnded: true)
                 return .finishOutputAndClose
             }
-        case .closed:
+        case .closed(let peerEnded):
             // Allowed race: it was in flight when our End left; after a Finished even a second one may have been.
+            guard reason != .finished || !peerEnded else { throw .messageAfterEnd(.end) }
             self.state = .closed(peerEnded: true)
             return .drop
-        }
-    }
-
-    public enum OnFlowControl: Sendable, Equatable {
-        /// Hand it to the stream's ``XOffState``.
-        case apply
-        /// There is nothing left for it to hold up.
-        case drop
-    }
-
-    /// XOff or XOn came. Never a fault here: the peer may still receive after its own Finished, and not know of our End.
-    public func flowControlReceived() -> OnFlowControl {
-        switch self.state {
-        case .opening(let local, _), .open(let local, _): local == .open ? .apply : .drop
-        case .closed: .drop
         }
     }
 

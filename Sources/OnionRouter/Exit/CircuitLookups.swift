@@ -32,13 +32,18 @@ struct CircuitLookups: NameService {
     ) -> EventLoopFuture<Answer> {
         let loop = self.loop.value
         let count = self.count
-        guard count.value < loop.view.parameters[.resolvesPerCircuit] else {
+        let admission = loop.shared.admission
+        guard count.value < loop.view.parameters[.resolvesPerCircuit], admission.takesLookup(count: count.value + 1)
+        else {
             loop.shared.metrics.reached(.lookupsPerCircuit)
             return eventLoop.makeFailedFuture(Resolver.Failure.busy)
         }
         count.value += 1
         let answer = question(loop.shared.connector.resolver)
-        answer.whenComplete { _ in count.value -= 1 }
+        answer.whenComplete { _ in
+            count.value -= 1
+            admission.lookupEnded()
+        }
         return answer
     }
 }

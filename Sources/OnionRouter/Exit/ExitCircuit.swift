@@ -20,9 +20,19 @@ final class ExitCircuit {
     private var begins: TokenBucket
     /// The OR's, but with this circuit's share of look-ups.
     private let connector: ExitConnector
+    /// For sockets too that outlive the loop's part.
+    private let admission: RouterAdmission
     /// Connections being opened, those whose streams have ended meanwhile included.
     private var connecting = 0
+    /// Connections in all, those that are being opened included, and how many of them are to the directory server.
+    private var socketCount = 0
+    private var directoryStreamCount = 0
     private var endpoint: CircuitEndpoint?
+
+    /// Streams to the directory server at once: a client has one, and the one before may not be quite gone.
+    static let directoryStreamLimit = 2
+    /// How long such a stream may last: in less a client has its ticket and its consensus.
+    static let directoryStreamLifetime = TimeAmount.minutes(2)
 
     init(circuit: RelayCircuit, backward: HopCipher, loop: RouterLoop) {
         self.circuit = circuit
@@ -31,6 +41,7 @@ final class ExitCircuit {
         var connector = loop.shared.connector
         connector.resolver = CircuitLookups(on: loop)
         self.connector = connector
+        self.admission = loop.shared.admission
         let parameters = loop.view.parameters
         self.begins = TokenBucket(
             ratePerSecond: parameters[.beginsPerSecond], burst: parameters[.beginBurst], now: loop.eventLoop.now)
@@ -61,16 +72,21 @@ final class ExitCircuit {
     private func begin(_ stream: OnionStream, _ begin: Begin) {
         if let refusal = self.refusal(of: begin) { return stream.end(refusal) }
         let metrics = self.loop.shared.metrics
-        let admission = self.loop.shared.admission
         let isDirectory = begin.target == .directory
+        if isDirectory, self.directoryStreamCount == Self.directoryStreamLimit {
+            metrics.reached(.directoryStreams)
+            return stream.end(.resourceLimit)
+        }
         guard
-            let receiveBufferByteCount = admission.takesStream(
-                streamCount: self.endpoint?.streamCount ?? 1,
-                toDirectoryAt: isDirectory ? self.loop.eventLoop.now : nil)
+            let receiveBufferByteCount = self.admission.takesStream(
+                streamCount: self.socketCount + 1, toDirectoryAt: isDirectory ? self.loop.eventLoop.now : nil,
+                isOneHop: !self.circuit.previousHop.isListed)
         else {
             return stream.end(.resourceLimit)
         }
         self.connecting += 1
+        self.socketCount += 1
+        if isDirectory { self.directoryStreamCount += 1 }
         let bound = NIOLoopBound((self, stream), eventLoop: self.loop.eventLoop)
         self.connector
             .connect(
@@ -82,13 +98,11 @@ final class ExitCircuit {
                 exit.connecting -= 1
                 switch result {
                 case .failure(let error):
-                    admission.streamEnded(receiveBufferByteCount, toDirectory: isDirectory)
+                    exit.socketClosed(receiveBufferByteCount, toDirectory: isDirectory)
                     metrics.refusedStreams.increment()
                     stream.end(ExitConnector.reason(of: error))
                 case .success(let connection):
-                    connection.channel.closeFuture.whenComplete { _ in
-                        admission.streamEnded(receiveBufferByteCount, toDirectory: isDirectory)
-                    }
+                    exit.watch(connection.channel, receiveBufferByteCount, toDirectory: isDirectory)
                     guard stream.connected(connection.connected) else {
                         stream.end(.unspecified)
                         // The destination is not to take it for an empty request.
@@ -104,6 +118,24 @@ final class ExitCircuit {
                     }
                 }
             }
+    }
+
+    /// Count the socket out when it closes.
+    private func watch(_ channel: any Channel, _ receiveBufferByteCount: Int, toDirectory isDirectory: Bool) {
+        let bound = NIOLoopBound(self, eventLoop: self.loop.eventLoop)
+        let end =
+            isDirectory
+            ? self.loop.eventLoop.scheduleTask(in: Self.directoryStreamLifetime) { channel.close(promise: nil) } : nil
+        channel.closeFuture.whenComplete { _ in
+            end?.cancel()
+            bound.value.socketClosed(receiveBufferByteCount, toDirectory: isDirectory)
+        }
+    }
+
+    private func socketClosed(_ receiveBufferByteCount: Int, toDirectory isDirectory: Bool) {
+        self.socketCount -= 1
+        if isDirectory { self.directoryStreamCount -= 1 }
+        self.admission.streamEnded(receiveBufferByteCount, toDirectory: isDirectory)
     }
 
     private func refusal(of begin: Begin) -> EndReason? {
@@ -186,7 +218,11 @@ extension ExitCircuit: CircuitEndpointOwner {
     }
 
     func endpoint(_ endpoint: CircuitEndpoint, failed error: CircuitError) {
-        self.loop.shared.metrics.violations.increment()
+        if error == .resourceLimit {
+            self.loop.shared.metrics.reached(.streamsPerCircuit)
+        } else {
+            self.loop.shared.metrics.violations.increment()
+        }
         self.loop.fail(self.circuit, reason: error.destroyReason)
     }
 

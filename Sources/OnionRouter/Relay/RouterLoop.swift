@@ -413,6 +413,13 @@ extension RouterLoop: LinkOwner {
         }
     }
 
+    func linkMayGrow(_ link: Link) -> Bool {
+        guard let table = self.tables[ObjectIdentifier(link)] else { return false }
+        let isRouter = link.isDialler || table.peer.isListed
+        table.largeBuffers = self.shared.admission.lendsLargeBuffers(to: link.remoteAddress, isRouter: isRouter)
+        return table.largeBuffers != nil
+    }
+
     func linkClosed(_ link: Link, error: LinkError) {
         let key = ObjectIdentifier(link)
         self.shared.handshakes.removeAll(from: key)
@@ -422,6 +429,7 @@ extension RouterLoop: LinkOwner {
         }
         guard let table = self.tables[key] else { return }
         if !link.isDialler, let address = link.remoteAddress { self.shared.admission.linkClosed(address) }
+        if let largeBuffers = table.largeBuffers { self.shared.admission.giveBack(largeBuffers) }
         table.isClosed = true
         if let identity = table.identity { self.shared.registry.retire(key, of: identity) }
         for entry in table.orderedCircuits {

@@ -3,6 +3,7 @@ import NIOCore
 import OnionAddress
 import OnionCircuits
 import OnionDirectory
+import OnionLink
 
 /// What the OR as a whole takes on: connections and circuits by address and in all, Creates by address, exit streams in
 /// all. Shared by all event loops; asked once a connection, circuit or stream, never once a cell.
@@ -16,7 +17,9 @@ final class RouterAdmission: Sendable {
         var ledger: SourceLedger<IPPrefix>
         var exempt: Set<IPPrefix>
         var streams: Allotment
+        var lookups: Allotment
         var directoryStreams: DirectoryStreams
+        var largeBuffers: LargeBuffers
         var receiveMemory = ReceiveMemory.ofMachine
     }
 
@@ -29,6 +32,44 @@ final class RouterAdmission: Sendable {
             guard self.count < self.limit else { return false }
             self.count += 1
             return true
+        }
+
+        /// How many one circuit may have: a part of what is left, so that no few circuits leave nothing for the next one,
+        /// and some in any case.
+        var share: Int { max(8, (self.limit - self.count) / 16) }
+    }
+
+    /// Links that may have large buffers. TLS keeps those, and they count against no queue: half as much again as queues may
+    /// hold.
+    private struct LargeBuffers {
+        var limit: Int
+        private var count = 0
+        private var countBySource: [IPPrefix: Int] = [:]
+
+        init(_ parameters: NetworkParameters) { self.limit = Self.limit(parameters) }
+
+        static func limit(_ parameters: NetworkParameters) -> Int {
+            parameters[.processQueueLimit] / 2 / LinkBuffers.largeByteCount
+        }
+
+        /// - Parameter source: of a stranger: all of them leave an eighth free, and one has an eighth.
+        mutating func take(_ source: IPPrefix?) -> Bool {
+            guard let source else {
+                guard self.count < self.limit else { return false }
+                self.count += 1
+                return true
+            }
+            let ofSource = self.countBySource[source, default: 0]
+            guard self.count < self.limit - self.limit / 8, ofSource < max(1, self.limit / 8) else { return false }
+            self.count += 1
+            self.countBySource[source] = ofSource + 1
+            return true
+        }
+
+        mutating func giveBack(_ source: IPPrefix?) {
+            self.count -= 1
+            guard let source, let ofSource = self.countBySource[source] else { return }
+            self.countBySource[source] = ofSource > 1 ? ofSource - 1 : nil
         }
     }
 
@@ -54,8 +95,13 @@ final class RouterAdmission: Sendable {
             self = other
         }
 
-        mutating func limitReached(now: NIODeadline) -> RouterLimit? {
-            guard self.count < RouterAdmission.directoryStreamLimit else { return .directoryStreams }
+        /// - Parameter isOneHop: whether a client asks that has no other OR before this one, as none of ours does: such
+        ///   have an eighth, and leave the rest to others.
+        mutating func limitReached(isOneHop: Bool, now: NIODeadline) -> RouterLimit? {
+            let limit = RouterAdmission.directoryStreamLimit
+            guard self.count < (isOneHop ? limit / 8 : limit) else { return .directoryStreams }
+            let reserved = isOneHop ? self.begins.burst - self.begins.burst / 8 : 0
+            guard self.begins.available(now: now) > reserved else { return .directoryBegins }
             return self.begins.take(now: now) ? nil : .directoryBegins
         }
     }
@@ -86,7 +132,9 @@ final class RouterAdmission: Sendable {
                 ledger: SourceLedger(limits: Self.limits(view.parameters, descriptorCount)),
                 exempt: Set([self.directory].compactMap { $0 }),
                 streams: Allotment(limit: Self.streamLimit(view.parameters, descriptorCount)),
-                directoryStreams: DirectoryStreams(view.parameters)))
+                lookups: Allotment(limit: view.parameters[.resolvesTotal]),
+                directoryStreams: DirectoryStreams(view.parameters),
+                largeBuffers: LargeBuffers(view.parameters)))
     }
 
     /// A newer consensus came.
@@ -97,7 +145,9 @@ final class RouterAdmission: Sendable {
             state.ledger.update(limits, now: .now())
             state.exempt = exempt
             state.streams.limit = Self.streamLimit(view.parameters, self.descriptorCount)
+            state.lookups.limit = view.parameters[.resolvesTotal]
             state.directoryStreams.update(view.parameters)
+            state.largeBuffers.limit = LargeBuffers.limit(view.parameters)
         }
     }
 
@@ -131,6 +181,26 @@ final class RouterAdmission: Sendable {
     func linkClosed(_ address: IPAddress) {
         self.state.withLockedValue { $0.ledger.ended(address.sourceNetwork) }
     }
+
+    /// Large buffers that one link has.
+    struct LargeBufferLoan: Sendable {
+        fileprivate let source: IPPrefix?
+    }
+
+    /// Lend large buffers to one more link, until ``giveBack(_:)``.
+    ///
+    /// - Parameter isRouter: whether it is a link between ORs, for which an eighth is kept.
+    func lendsLargeBuffers(to address: IPAddress?, isRouter: Bool) -> LargeBufferLoan? {
+        let source = Self.source(address)
+        let loan = self.state.withLockedValue { state -> LargeBufferLoan? in
+            let loan = LargeBufferLoan(source: isRouter || state.exempt.contains(source) ? nil : source)
+            return state.largeBuffers.take(loan.source) ? loan : nil
+        }
+        if loan == nil { self.metrics.reached(.largeBuffers) }
+        return loan
+    }
+
+    func giveBack(_ loan: LargeBufferLoan) { self.state.withLockedValue { $0.largeBuffers.giveBack(loan.source) } }
 
     // MARK: Circuits
 
@@ -171,13 +241,18 @@ final class RouterAdmission: Sendable {
     /// it.
     ///
     /// - Parameters:
-    ///   - streamCount: streams of its circuit, itself included.
+    ///   - streamCount: sockets of its circuit, itself included.
     ///   - now: the time, if it goes to the directory server; nil for one that does not.
+    ///   - isOneHop: whether its circuit comes from a client.
     /// - Returns: the size of the socket's receive buffer, which is lent to it.
-    func takesStream(streamCount: Int, toDirectoryAt now: NIODeadline? = nil) -> Int? {
+    func takesStream(
+        streamCount: Int, toDirectoryAt now: NIODeadline? = nil, isOneHop: Bool = false
+    ) -> Int? {
         let (limit, receiveBufferByteCount) = self.state.withLockedValue { state -> (RouterLimit?, Int) in
-            if let now, let limit = state.directoryStreams.limitReached(now: now) { return (limit, 0) }
-            guard state.streams.take() else { return (.streams, 0) }
+            if let now, let limit = state.directoryStreams.limitReached(isOneHop: isOneHop, now: now) {
+                return (limit, 0)
+            }
+            guard streamCount <= state.streams.share, state.streams.take() else { return (.streams, 0) }
             if now != nil { state.directoryStreams.count += 1 }
             return (nil, state.receiveMemory.lend(streamCount: streamCount))
         }
@@ -193,6 +268,22 @@ final class RouterAdmission: Sendable {
             $0.receiveMemory.giveBack(receiveBufferByteCount)
         }
     }
+
+    // MARK: Look-ups
+
+    /// Whether a circuit may have one more look-up; ``lookupEnded()`` ends it.
+    ///
+    /// - Parameter count: look-ups of the circuit, itself included.
+    func takesLookup(count: Int) -> Bool {
+        self.state.withLockedValue { state in
+            guard count <= state.lookups.share else { return false }
+            // How many there are in all the resolver says: those of one name are one to it.
+            state.lookups.count += 1
+            return true
+        }
+    }
+
+    func lookupEnded() { self.state.withLockedValue { $0.lookups.count -= 1 } }
 
     // MARK: Shares
 

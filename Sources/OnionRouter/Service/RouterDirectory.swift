@@ -187,7 +187,7 @@ actor RouterDirectory {
 
     private var parameters: NetworkParameters { self.consensus?.parameters ?? NetworkParameters() }
 
-    /// How busy the OR is, rounded so that no one circuit shows.
+    /// How busy the OR is.
     private func load() async -> RouterLoad {
         var circuits = 0
         for loop in self.shared.loops {
@@ -195,7 +195,12 @@ actor RouterDirectory {
             loop.run { promise.succeed($0.circuitCount) }
             circuits += (try? await promise.futureResult.get()) ?? 0
         }
-        return RouterLoad(circuitCount: UInt32(clamping: (circuits + 9) / 10 * 10))
+        return Self.load(circuits: circuits)
+    }
+
+    /// What is told of so many circuits, rounded so that no one of them shows.
+    static func load(circuits: Int) -> RouterLoad {
+        RouterLoad(circuitCount: UInt32(clamping: (circuits + 9) / 10 * 10))
     }
 
     @discardableResult

@@ -41,14 +41,17 @@ struct RouterKeyStore: Sendable {
         return ring
     }
 
-    /// Write the current key, and delete those that are not accepted any more.
+    /// Write the current key, and delete those that are not accepted any more: these go even if the disk takes no new one.
     func save(_ ring: OnionKeyRing) throws {
         let path = self.onionKeyPath(made: ring.current.made)
-        if !FileManager.default.fileExists(atPath: path) { try KeyFile.writePrivate(ring.current.secret, to: path) }
+        let written = Result {
+            if !FileManager.default.fileExists(atPath: path) { try KeyFile.writePrivate(ring.current.secret, to: path) }
+        }
         let kept = [ring.current, ring.previous].compactMap { $0.map { "onion-\($0.made).key" } }
         for name in try FileManager.default.contentsOfDirectory(atPath: self.directory)
         where name.hasPrefix("onion-") && name.hasSuffix(".key") && !kept.contains(name) {
             try FileManager.default.removeItem(atPath: "\(self.directory)/\(name)")
         }
+        try written.get()
     }
 }

@@ -33,6 +33,7 @@ enum RouterLimit: String, CaseIterable, Sendable {
     case beginsPerCircuit = "begins-per-circuit"
     case lookupsPerCircuit = "lookups-per-circuit"
     case lookups
+    case largeBuffers = "large-buffers"
     /// A queue of one circuit or one link.
     case linkQueue = "link-queue"
     /// All queues together.

@@ -105,6 +105,18 @@ struct ExitCircuitTests {
         }
     }
 
+    @Test("a circuit has a sixteenth of the look-ups that others leave") func lookupShare() throws {
+        try TestRouter.run("resolves-total=160", "allow-one-hop-begin=1") { router in
+            let circuit = try router.circuit()
+            for round in 0..<2 as Range<UInt16> {
+                for number in 1...10 as ClosedRange<UInt16> { circuit.say(.resolve(10 * round + number)) }
+                #expect(router.outside.lookups.count == 9 && circuit.hear().count == 1)
+                router.outside.fail()
+                #expect(circuit.hear().count == 9)
+            }
+        }
+    }
+
     @Test("Begins to names count among a circuit's look-ups, for as long as name servers are asked; addresses never")
     func namesOfBegins() throws {
         let name = Begin.Target.host("heron.test", port: 80)
@@ -137,46 +149,92 @@ struct ExitCircuitTests {
         if case .message(_, let stream, _) = heard { stream } else { 0 }
     }
 
+    @Test("streams that wait to be refused are so many; one more ends the circuit of a client that does not read")
+    func waitingRefusals() throws {
+        try TestRouter.run("streams-per-circuit=1", "allow-one-hop-begin=1") { router in
+            let circuit = try router.circuit()
+            circuit.say(.begin(1))
+            circuit.peer.setReading(false)
+            var stream: UInt16 = 1
+            func begin() {
+                stream += 1
+                circuit.say(.begin(stream))
+            }
+            // So many cells may wait for the link; then streams wait.
+            while circuit.peer.link.backlog(of: CircuitID(rawValue: circuit.id)) < 32 { begin() }
+            for _ in 0..<1024 { begin() }
+            #expect(router.loop.circuitCount == 1)
+            begin()
+            #expect(router.loop.circuitCount == 0)
+            circuit.peer.setReading(true)
+            #expect(circuit.hear().last == .destroy(.resourceLimit))
+        }
+    }
+
+    @Test("a circuit has two streams to the directory, whatever others have, and each for two minutes")
+    func directoryStreamsOfCircuit() throws {
+        try TestRouter.run(listed: [Self.heron]) { router in
+            let peer = try router.accept(Self.heron.linkKey)
+            let circuits = try (1...2).map { try peer.create($0) }
+            for stream in 1...3 as ClosedRange<UInt16> { circuits[0].say(.begin(stream, .directory)) }
+            #expect(circuits[0].hear() == [Self.ended(3, .resourceLimit)])
+            circuits[1].say(.begin(1, .directory))
+            #expect(circuits[1].hear().isEmpty && router.outside.connecting.count == 3)
+            let destination = try router.outside.connect()
+            #expect(circuits[0].hear() == [.message(.connected, 1, Self.connected)])
+            router.eventLoop.advanceTime(by: .seconds(119))
+            #expect(destination.isActive)
+            router.eventLoop.advanceTime(by: .seconds(1))
+            #expect(!destination.isActive && circuits[0].hear().map(Self.stream) == [1])
+            for stream in 4...5 as ClosedRange<UInt16> { circuits[0].say(.begin(stream, .directory)) }
+            #expect(circuits[0].hear() == [Self.ended(5, .resourceLimit)])
+        }
+    }
+
     @Test("all circuits have so many streams to the directory, and the place of each that ends is free")
     func directoryStreams() throws {
-        try TestRouter.run { router in
+        try TestRouter.run(listed: [Self.heron]) { router in
+            let peer = try router.accept(Self.heron.linkKey)
+            var circuitCount: UInt32 = 0
+            func circuit() throws -> TestCircuit {
+                circuitCount += 1
+                return try peer.create(circuitCount)
+            }
             func fill() throws -> [TestCircuit] {
-                let circuits = try (0..<2).map { _ in try router.circuit() }
-                for stream in 1...UInt16(RouterAdmission.directoryStreamLimit / 2) {
-                    for circuit in circuits { circuit.say(.begin(stream, .directory)) }
-                }
+                let circuits = try (0..<RouterAdmission.directoryStreamLimit / 2).map { _ in try circuit() }
+                for circuit in circuits { circuit.say(.begin(1, .directory), .begin(2, .directory)) }
                 #expect(router.outside.connecting.count == RouterAdmission.directoryStreamLimit)
                 router.eventLoop.advanceTime(by: .minutes(1))
                 return circuits
             }
-            let circuits = try fill()
-            let circuit = try router.circuit()
-            var stream: UInt16 = 0
-            func begins() -> Bool {
-                stream += 1
-                let count = router.outside.connecting.count
-                circuit.say(.begin(stream, .directory))
-                let isRefused = circuit.hear() == [Self.ended(stream, .resourceLimit)]
-                #expect(isRefused == (router.outside.connecting.count == count))
-                return !isRefused
+            func begin(_ areTaken: Bool...) throws {
+                for isTaken in areTaken {
+                    let circuit = try circuit()
+                    let count = router.outside.connecting.count
+                    circuit.say(.begin(1, .directory))
+                    #expect(circuit.hear() == (isTaken ? [] : [Self.ended(1, .resourceLimit)]))
+                    #expect(router.outside.connecting.count == count + (isTaken ? 1 : 0))
+                }
             }
-            #expect(!begins())
+            let circuits = try fill()
+            try begin(false)
             let destination = try router.outside.connect()
-            #expect(circuits[0].hear().contains(.message(.connected, 1, Self.connected)) && !begins())
+            #expect(circuits[0].hear().contains(.message(.connected, 1, Self.connected)))
+            try begin(false)
             try destination.close().wait()
             router.eventLoop.run()
-            #expect(begins() && !begins())
+            try begin(true, false)
             // The circuit dies while it connects.
-            circuits[1].peer.say(.destroy(circuits[1].id))
-            #expect(!begins())
+            peer.say(.destroy(circuits[0].id))
+            try begin(false)
             let late = try router.outside.connect()
-            #expect(!late.isActive && begins() && !begins())
+            #expect(!late.isActive)
+            try begin(true, false)
             // None can be connected to.
             router.outside.fail()
             router.eventLoop.advanceTime(by: .minutes(1))
-            _ = circuit.hear()
             _ = try fill()
-            #expect(!begins())
+            try begin(false)
         }
     }
 
@@ -188,8 +246,9 @@ struct ExitCircuitTests {
     }()
 
     @Test("streams to the directory begin at a rate, over all circuits") func directoryBegins() throws {
-        try TestRouter.run { router in
-            let circuits = try (0..<2).map { _ in try router.circuit() }
+        try TestRouter.run(listed: [Self.heron]) { router in
+            let peer = try router.accept(Self.heron.linkKey)
+            let circuits = try (1...2).map { try peer.create($0) }
             var stream: UInt16 = 0
             func begin() -> Bool {
                 stream += 1

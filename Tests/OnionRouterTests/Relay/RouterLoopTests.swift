@@ -330,6 +330,20 @@ struct RouterLoopTests {
         }
     }
 
+    @Test("a link that has closed leaves no handshake waiting, and so no place taken")
+    func noHandshakeOfClosedLink() throws {
+        try TestRouter.run("handshake-queue=1", "handshake-queue-per-link=1") { router in
+            router.outside.isBusy = true
+            let gone = try router.accept()
+            gone.createReal(1)
+            gone.link.close()
+            let peer = try router.accept()
+            peer.createReal(1)
+            router.outside.work()
+            #expect(peer.hear().map(\.command) == [.created])
+        }
+    }
+
     @Test("a circuit that has ended is not answered when its handshake is done")
     func endedWhileHandshaking() throws {
         try TestRouter.run { router in
@@ -439,6 +453,34 @@ struct RouterLoopTests {
     }
 
     // MARK: Links
+
+    @Test("links that carry bulk have large buffers, so many and no more; an eighth is for those between ORs")
+    func largeBuffers() throws {
+        // Half as much as the queues may hold: eight links at 512 KiB each.
+        try TestRouter.run("process-queue-limit=8388608", listed: [Self.heron]) { router in
+            var lastNumber = 0
+            func bulk(from key: Ed25519PublicKey? = nil) throws -> TestPeer {
+                lastNumber += 1
+                let peer = try router.accept(key, from: "203.0.\(lastNumber).1")
+                peer.say(Array(repeating: TestCell(circuit: 0, command: .padding), count: 7))
+                return peer
+            }
+            func hasLarge(_ peer: TestPeer) -> Bool {
+                router.loop.tables[ObjectIdentifier(peer.link)]?.largeBuffers != nil
+            }
+            let clients = try (0..<8).map { _ in try bulk() }
+            #expect(clients.map(hasLarge) == Array(repeating: true, count: 7) + [false])
+            #expect(try hasLarge(bulk(from: Self.heron.linkKey)))
+            #expect(try !hasLarge(bulk(from: Self.heron.linkKey)))
+            // What a link that closes has had is there again; one that had none gives none back.
+            clients[7].link.close()
+            clients[0].link.close()
+            #expect(try !hasLarge(bulk()))
+            clients[1].link.close()
+            #expect(try hasLarge(bulk()))
+            #expect(try !hasLarge(bulk()))
+        }
+    }
 
     @Test("an open link is not half-open, and one that has closed is not open")
     func halfOpen() throws {

@@ -6,14 +6,14 @@ import Testing
 
 @testable import OnionRouter
 
-/// Each loop here may queue 512 KiB, or 64, and a connection that takes nothing counts for 384.
+/// Each loop here may queue 512 KiB, or 64, and a small connection that takes nothing counts for 46.
 @Suite("Too much waits on a loop")
 struct RouterQueuesTests {
     private static let connection = 384 * 1024
 
     @Test("the peer that has not read for longest loses its link, whatever waits there") func oldestLink() throws {
         for pingCount in [0, 3] {
-            try TestRouter.run("process-queue-limit=4194304", loopCount: 8) { router in
+            try TestRouter.run("process-queue-limit=4194304", loopCount: 64) { router in
                 let peers = [try router.accept(), try router.accept()]
                 peers[0].setReading(false)
                 peers[0].say(Array(repeating: TestCell(circuit: 0, command: .ping), count: pingCount))

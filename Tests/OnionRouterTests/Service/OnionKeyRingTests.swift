@@ -120,6 +120,22 @@ struct RouterKeyStoreTests {
         }
     }
 
+    @Test("an old key leaves the disk in its time, even if a new one cannot be written")
+    func oldKeyOnFullDisk() throws {
+        try self.withStore { store in
+            var kept = KeptOnionKeys(try store.onionKeys(now: 1000), store: store)
+            // A link that leads nowhere: no file is written through it.
+            let blocked = "\(store.directory)/onion-2000.key"
+            try FileManager.default.createSymbolicLink(atPath: blocked, withDestinationPath: "/nowhere")
+            _ = kept.rotate(now: 2000, lifetime: 100, overlap: 500)
+            #expect(kept.saveFailure != nil)
+            #expect(try self.files(store).contains("onion-1000.key"))
+            _ = kept.rotate(now: 2500, lifetime: 10_000, overlap: 500)
+            #expect(kept.saveFailure != nil)
+            #expect(try !self.files(store).contains("onion-1000.key"))
+        }
+    }
+
     @Test("passes over files whose names tell no time")
     func otherFiles() throws {
         try self.withStore { store in

@@ -152,6 +152,38 @@ struct RouterAdmissionTests {
         #expect(admission.takesStream(streamCount: 1, toDirectoryAt: later) == nil)
     }
 
+    @Test(
+        "a client that asks over one hop leaves seven eighths of the streams to the directory, and of their rate, to others"
+    )
+    func directoryOneHop() throws {
+        let admission = try Self.admission()
+        let now = NIODeadline.uptimeNanoseconds(1)
+        func take(isOneHop: Bool, now: NIODeadline) -> Int? {
+            admission.takesStream(streamCount: 1, toDirectoryAt: now, isOneHop: isOneHop)
+        }
+        let lent = (0..<RouterAdmission.directoryStreamLimit / 8).compactMap { _ in take(isOneHop: true, now: now) }
+        #expect(lent.count == RouterAdmission.directoryStreamLimit / 8)
+        #expect(take(isOneHop: true, now: now + .minutes(1)) == nil)
+        for byteCount in lent { admission.streamEnded(byteCount, toDirectory: true) }
+        for _ in lent { #expect(take(isOneHop: true, now: now + .minutes(1)) != nil) }
+        for byteCount in lent { admission.streamEnded(byteCount, toDirectory: true) }
+        #expect(take(isOneHop: true, now: now + .minutes(1)) == nil)
+        #expect(take(isOneHop: false, now: now + .minutes(1)) != nil)
+    }
+
+    @Test("however many circuits have as much as they may, the next one has eight streams, and eight look-ups")
+    func shares() throws {
+        let admission = try Self.admission()
+        for (take, circuitCount) in [
+            ({ admission.takesStream(streamCount: $0) != nil }, 64), ({ admission.takesLookup(count: $0) }, 16),
+        ] as [((Int) -> Bool, Int)] {
+            func fill() -> Int { (1...256).prefix { take($0) }.count }
+            let counts = (0..<circuitCount).map { _ in fill() }
+            #expect(counts[0] > 200 && counts.reduce(0, +) > 1000)
+            #expect(fill() >= 8)
+        }
+    }
+
     @Test("the same parameters once more let no stream to the directory begin; a test network lets many more")
     func directoryBegins() throws {
         let admission = try Self.admission()
@@ -195,5 +227,34 @@ struct RouterAdmissionTests {
         admission.update(try TestNetwork.view(parameters: try Self.parameters("circuits-total=2")))
         #expect(self.refusal(admission, addresses[1]) == nil)
         #expect(self.refusal(admission, addresses[2]) == .circuits)
+    }
+
+    @Test("half of what queues may hold is for links' large buffers, as it is now") func largeBuffers() throws {
+        let admission = try Self.admission("process-queue-limit=4194304")
+        func isLent(_ number: Int, isRouter: Bool = false) -> Bool {
+            admission.lendsLargeBuffers(to: self.address("203.0.113.\(number)"), isRouter: isRouter) != nil
+        }
+        for number in 0..<4 { #expect(isLent(number)) }
+        #expect(!isLent(9, isRouter: true))
+        let more = try Self.parameters("process-queue-limit=5242880")
+        admission.update(try TestNetwork.view(parameters: more))
+        #expect(isLent(9, isRouter: true))
+        #expect(!isLent(9, isRouter: true))
+    }
+
+    @Test("one address has an eighth of the large buffers, but for an OR's; each once more when it is back")
+    func largeBuffersPerAddress() throws {
+        // 16 in all.
+        let admission = try Self.admission("process-queue-limit=16777216", nodes: ["198.51.100.7:9001"])
+        let address = self.address("203.0.113.1")
+        func lend(_ address: IPAddress) -> RouterAdmission.LargeBufferLoan? {
+            admission.lendsLargeBuffers(to: address, isRouter: false)
+        }
+        let loans = (0..<3).map { _ in lend(address) }
+        #expect(loans.map { $0 != nil } == [true, true, false])
+        #expect(lend(self.address("203.0.113.2")) != nil)
+        try admission.giveBack(#require(loans[0]))
+        #expect((0..<2).map { _ in lend(address) != nil } == [true, false])
+        for _ in 0..<3 { #expect(lend(self.address("198.51.100.7")) != nil) }
     }
 }

@@ -190,6 +190,12 @@ struct RouterDirectoryTests {
         #expect(play.state.withLockedValue { $0.registered.count } == 2)
     }
 
+    @Test("of its circuits the directory hears a number that no one of them changes")
+    func load() {
+        let told = [0, 1, 9, 10, 11, 20, 21].map { RouterDirectory.load(circuits: $0).circuitCount }
+        #expect(told == [0, 10, 10, 10, 20, 20, 30])
+    }
+
     @Test("one whose system does not say what addresses there are stays with the directory")
     func unknownAddresses() async throws {
         let play = Play()

@@ -119,10 +119,8 @@ final class WatchedCircuit: CircuitEndpointOwner {
     private func note(_ payload: inout [UInt8], _ tag: CellTag) {
         var walker = RelayMessageWalker()
         var isCounted = false
-        var messageCount = 0
         walking: while let message = try? walker.next(in: payload.span.bytes) {
             let id = message.streamID.rawValue
-            messageCount += 1
             if !message.command.isFlowControl { isCounted = true }
             switch message.command {
             case .sendMe:
@@ -139,7 +137,7 @@ final class WatchedCircuit: CircuitEndpointOwner {
             case .begin, .resolve, .connected, .resolved, .end, .extend, .extended, .drop: break
             }
         }
-        guard isCounted || messageCount == 0 else { return }
+        guard isCounted else { return }
         self.receivedCount += 1
         if self.receivedCount.isMultiple(of: CongestionControl.incrementCellCount) { self.owed.append(tag) }
     }

@@ -17,9 +17,8 @@ struct ForwardedRequest {
 
     init(of stream: [UInt8], pieceByteCount: Int) {
         let channel = EmbeddedChannel()
-        let decoder = ByteToMessageHandler(HTTPRequestDecoder(leftOverBytesStrategy: .dropBytes))
         do {
-            try channel.pipeline.syncOperations.addHandlers([decoder, HTTPForwardHandler()])
+            try channel.pipeline.syncOperations.addHandlers(HTTPForwardHandler.handlers())
             try channel.connect(to: SocketAddress(ipAddress: "127.0.0.1", port: 1)).wait()
         } catch { preconditionFailure("no connection: \(error)") }
         for start in stride(from: 0, to: stream.count, by: pieceByteCount) where channel.isActive && !self.isBroken {

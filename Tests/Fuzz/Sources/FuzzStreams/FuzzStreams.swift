@@ -80,7 +80,7 @@ enum FuzzStreams {
                 // A stream leaves the table once; that it ended at the peer stays so.
                 if peerEnded, !endedByPeer.contains(value) { endedByPeer.insert(value) }
                 guard peerEnded || !endedByPeer.contains(value) else { continue }
-                register.ended(id, peerEnded: peerEnded)
+                register.ended(id, peerEnded: peerEnded, cellCount: 0)
                 if !peerEnded { used.insert(value) }
                 Self.checkLate(register, id, isKnown: true)
             default: Self.checkLate(register, id, isKnown: used.contains(value))
@@ -92,15 +92,18 @@ enum FuzzStreams {
 
     private static func checkLate(_ register: StreamRegister, _ id: StreamID, isKnown: Bool) {
         for command in RelayCommand.allCases {
-            let isDropped = (try? register.lateMessage(command, on: id)) != nil
+            var copy = register
+            let isDropped = (try? copy.lateMessage(command, on: id, cellCount: 0)) != nil
             precondition(!isDropped || isKnown, "a message for a stream that never was is dropped")
             switch command {
-            case .xOff, .xOn, .end: precondition(isDropped == isKnown, "a late \(command) is a fault")
-            case .begin, .resolve, .sendMe, .extend, .extended, .truncated, .drop:
+            case .begin, .resolve, .end, .sendMe, .extend, .extended, .truncated, .drop:
                 precondition(!isDropped, "a \(command) is taken for a late message")
-            case .data, .connected, .resolved: break
+            case .data, .connected, .resolved, .xOff, .xOn: break
             }
         }
+        var copy = register
+        let isDropped = (0..<2).map { _ in (try? copy.lateEnd(.reset, on: id)) != nil }
+        precondition(isDropped == [isKnown, false], "a late End is a fault, or a second one is not")
     }
 
     static var seeds: [[UInt8]] {

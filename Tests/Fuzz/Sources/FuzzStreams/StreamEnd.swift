@@ -62,10 +62,10 @@ struct StreamEnd {
             }
             return []
         case .xOff:
-            if self.life.flowControlReceived() == .apply { try self.xOff.xOffReceived(now: now) }
+            try self.xOff.xOffReceived(now: now)
             return []
         case .xOn(let rate):
-            if self.life.flowControlReceived() == .apply { try self.xOff.xOnReceived(drainRate: rate, now: now) }
+            try self.xOff.xOnReceived(drainRate: rate, now: now)
             return []
         case .acknowledge(let byteCount):
             self.unacknowledged -= byteCount
