@@ -45,6 +45,9 @@ final class DirectoryClientHandler: ChannelInboundHandler {
         self.unixSeconds = unixSeconds
     }
 
+    /// Succeeds when the Hello has been verified; when it fails the channel is closed.
+    var isOpened: EventLoopFuture<Void> { self.opened.futureResult }
+
     func handlerAdded(context: ChannelHandlerContext) {
         self.context = context
         let bound = NIOLoopBound(self, eventLoop: context.eventLoop)

@@ -27,20 +27,34 @@ package struct DirectoryDialler: Sendable {
     package func connect(
         host: String, port: UInt16, on eventLoop: any EventLoop, timeLimit: TimeAmount = Self.timeLimit
     ) async throws -> DirectoryConnection {
-        let opened = eventLoop.makePromise(of: Void.self)
+        try await self.connect(host: host, port: port, on: eventLoop, timeLimit: timeLimit, resolver: nil)
+    }
+
+    /// The same with another resolver than the system's.
+    ///
+    /// A name may have several addresses. Each that is tried is a channel of its own, and all but one come to nothing: only
+    /// the handler of the channel that won says whether the directory has opened.
+    func connect(
+        host: String, port: UInt16, on eventLoop: any EventLoop, timeLimit: TimeAmount,
+        resolver: (any Resolver & Sendable)?
+    ) async throws -> DirectoryConnection {
         let deadline = NIODeadline.now() + timeLimit
-        let channel: any Channel
+        let (channel, opened): (any Channel, EventLoopFuture<Void>)
         do {
-            channel = try await ClientBootstrap(group: eventLoop)
+            (channel, opened) = try await ClientBootstrap(group: eventLoop)
+                .resolver(resolver)
                 .connectTimeout(timeLimit)
                 .channelOption(.tcpOption(.tcp_nodelay), value: 1)
                 .channelInitializer { channel in
-                    channel.eventLoop.makeCompletedFuture { try self.addHandlers(channel, opened, deadline) }
+                    channel.eventLoop.makeCompletedFuture { _ = try self.addHandlers(channel, deadline) }
                 }
                 .connect(host: host, port: Int(port))
+                .flatMapThrowing { channel in
+                    let handler = try channel.pipeline.syncOperations.handler(type: DirectoryClientHandler.self)
+                    return (channel, handler.isOpened)
+                }
                 .get()
         } catch {
-            opened.fail(error)
             throw DirectoryConnectionError.unreachable(why: Self.reason(error))
         }
         return try await self.connection(channel, opened)
@@ -54,34 +68,39 @@ package struct DirectoryDialler: Sendable {
     package func open(
         over channel: any Channel, timeLimit: TimeAmount = Self.timeLimit
     ) async throws -> DirectoryConnection {
-        let opened = channel.eventLoop.makePromise(of: Void.self)
         let deadline = NIODeadline.now() + timeLimit
+        let opened: EventLoopFuture<Void>
         do {
-            try await channel.eventLoop.submit { try self.addHandlers(channel, opened, deadline) }.get()
+            opened = try await channel.eventLoop.submit { try self.addHandlers(channel, deadline) }.get()
         } catch {
-            opened.fail(error)
             channel.close(promise: nil)
             throw DirectoryConnectionError.unreachable(why: DirectoryConnectionError.words(error))
         }
         return try await self.connection(channel, opened)
     }
 
-    private func addHandlers(
-        _ channel: any Channel, _ opened: EventLoopPromise<Void>, _ deadline: NIODeadline
-    ) throws {
+    /// - Returns: whether the directory opens: succeeds, or fails and closes the channel.
+    private func addHandlers(_ channel: any Channel, _ deadline: NIODeadline) throws -> EventLoopFuture<Void> {
         let pipeline = channel.pipeline.syncOperations
         // First, because TLS on a channel that is active starts as soon as its handler is there.
         let peer = try self.tls.addClientHandlers(to: pipeline, expecting: nil)
-        try pipeline.addHandler(
-            DirectoryClientHandler(
-                peer: peer, directoryKey: self.directoryKey, opened: opened, timeLimit: deadline - .now()))
+        let opened = channel.eventLoop.makePromise(of: Void.self)
+        do {
+            try pipeline.addHandler(
+                DirectoryClientHandler(
+                    peer: peer, directoryKey: self.directoryKey, opened: opened, timeLimit: deadline - .now()))
+        } catch {
+            opened.fail(error)
+            throw error
+        }
+        return opened.futureResult
     }
 
-    private func connection(_ channel: any Channel, _ opened: EventLoopPromise<Void>) async throws
+    private func connection(_ channel: any Channel, _ opened: EventLoopFuture<Void>) async throws
         -> DirectoryConnection
     {
         try await withTaskCancellationHandler {
-            try await opened.futureResult.get()
+            try await opened.get()
         } onCancel: {
             channel.close(promise: nil)
         }

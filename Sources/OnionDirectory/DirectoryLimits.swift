@@ -21,6 +21,8 @@ public enum DirectoryLimits {
     public static let parameterNameByteCount = 48
     /// The text of an Error frame.
     public static let errorTextByteCount = 512
+    /// For how long a consensus may be valid, and is remembered after it has expired: the most that `consensus-valid-s` can say.
+    public static let validSeconds: UInt64 = 1_000_000
     /// How far a consensus may begin in the future.
     public static let clockSkewSeconds: UInt64 = 300
 }

@@ -28,6 +28,9 @@ struct ClientDirectory: Sendable {
 
     /// Between two askings because of trouble, at least.
     static let troubleInterval = TimeAmount.seconds(10)
+    /// After trouble the directory is asked at a random time within this, in milliseconds: an exit can make trouble at will,
+    /// and would recognise a question that followed at once.
+    static let troubleDelay: ClosedRange<Int64> = 1000...20_000
     private static let longestWait = TimeAmount.seconds(60)
     private static let longestUrgentWait = TimeAmount.seconds(5)
     /// The same while the network has too few routers for a circuit.
@@ -152,23 +155,35 @@ struct ClientDirectory: Sendable {
     // MARK: Keeping
 
     private func waitUntilDue() async throws {
-        let (consensus, expires, isTooSmall) = try await self.onLoop {
-            ($0.consensus, $0.assignment.expires, $0.isNetworkTooSmall)
+        let (consensus, expires, isTooSmall, hasCircuit) = try await self.onLoop {
+            ($0.consensus, $0.assignment.expires, $0.isNetworkTooSmall, $0.pool.openCircuitCount > 0)
         }
         guard let consensus else { return }
-        // The directory answers when it has a newer list, so that asking is waiting.
-        guard !isTooSmall else { return try await self.outside.sleep(Self.smallNetworkInterval) }
         var generator = self.outside.generator
+        if isTooSmall {
+            // Asked directly, the directory answers when it has a newer list, so that asking is waiting; not so through a
+            // circuit of before.
+            let delay = TimeAmount.milliseconds(Int64.random(in: Self.troubleDelay, using: &generator))
+            return try await self.outside.sleep(hasCircuit ? delay : Self.smallNetworkInterval)
+        }
         let now = self.outside.unixSeconds
         let seconds = RefreshSchedule.secondsUntilRefresh(
             of: consensus, hasTicket: expires.map { now < $0 } ?? false, now: now, using: &generator)
         let start = self.outside.now()
-        let due = start + .seconds(Int64(clamping: seconds))
+        var due = start + .seconds(Int64(clamping: seconds))
+        var isDelayDrawn = false
         while self.outside.now() < due {
             try await self.outside.sleep(min(.seconds(1), due - self.outside.now()))
             // The directory was asked a moment ago, and needs time to notice what went wrong.
             guard self.outside.now() - start >= Self.troubleInterval else { continue }
-            if try await self.onLoop({ $0.takeTrouble() }) { return }
+            let (hasTrouble, isExpired) = try await self.onLoop { ($0.takeTrouble(), $0.isExpired) }
+            guard hasTrouble else { continue }
+            // That is the clock's doing, and no exit's.
+            if isExpired { return }
+            if isDelayDrawn { continue }
+            isDelayDrawn = true
+            let delay = Int64.random(in: Self.troubleDelay, using: &generator)
+            due = min(due, self.outside.now() + .milliseconds(delay))
         }
     }
 
@@ -191,7 +206,9 @@ struct ClientDirectory: Sendable {
     private func fetchDirectly() async throws {
         let connection = try await self.ways.direct()
         self.board.report(.loadingRouters)
-        try await self.fetch(over: connection)
+        // There are no circuits yet, and asking is waiting.
+        let revision = try await self.onLoop { $0.isNetworkTooSmall && !$0.isExpired ? $0.consensus?.revision : nil }
+        try await self.fetch(over: connection, newerThan: revision ?? 0)
     }
 
     private func fetchThroughCircuit() async throws {
@@ -211,17 +228,20 @@ struct ClientDirectory: Sendable {
     }
 
     /// Fetch the ticket, when one is due, and the consensus.
-    private func fetch(over connection: DirectoryConnection) async throws {
+    ///
+    /// - Parameter revision: what the directory is told that the client has. A revision that it gave to one client alone would
+    ///   be that client's name, on every circuit and from every address.
+    private func fetch(over connection: DirectoryConnection, newerThan revision: UInt64 = 0) async throws {
         do {
             let (previous, expires) = try await self.onLoop { ($0.consensus, $0.assignment.expires) }
             if RefreshSchedule.needsTicket(expires: expires, now: self.outside.unixSeconds) {
                 try await self.fetchTicket(over: connection)
             }
-            let consensus = try await connection.consensus(newerThan: previous?.revision ?? 0)
+            let consensus = try await connection.consensus(newerThan: revision)
             await connection.close()
             // What is on disk may be too old to be used, and yet nothing older may come after it.
             let floor = previous ?? self.store.load(directoryKey: self.configuration.directoryKey)
-            if let consensus { try await self.accept(consensus, after: floor) }
+            if let consensus { try await self.accept(consensus, after: floor, inUse: previous) }
         } catch {
             await connection.close()
             throw error
@@ -236,13 +256,20 @@ struct ClientDirectory: Sendable {
         try await self.onLoop { $0.adopt(ticket, for: secret) }
     }
 
-    private func accept(_ consensus: Consensus, after previous: Consensus?) async throws {
+    /// - Parameters:
+    ///   - previous: what no older one may come after.
+    ///   - inUse: what paths are drawn from now.
+    private func accept(_ consensus: Consensus, after previous: Consensus?, inUse: Consensus?) async throws {
+        let now = self.outside.unixSeconds
         do throws(DirectoryError) {
-            try consensus.acceptance(after: previous, now: self.outside.unixSeconds)
+            try consensus.acceptance(after: previous, now: now)
         } catch {
+            // No news, while there is one to work from.
+            if case .older = error, let inUse, inUse.isValid(now: now) { return }
             if case .equivocation = error, let previous { self.report(previous, consensus) }
             throw error
         }
+        guard consensus.digest != inUse?.digest else { return }
         do {
             try self.store.save(consensus)
         } catch {

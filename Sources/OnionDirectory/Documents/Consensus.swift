@@ -9,7 +9,7 @@ public import OnionCrypto
 ///     1       8       revision, at least 1
 ///     9       8       valid after, Unix seconds
 ///     17      8       fresh until
-///     25      8       valid until; after <= fresh <= until
+///     25      8       valid until; after <= fresh <= until, and until - after at most 1,000,000
 ///     33      …       network parameters, see ``NetworkParameters``
 ///     …       2       number of routers, at most 1024
 ///     …       …       routers, ascending by identity, each:
@@ -32,6 +32,8 @@ public struct Consensus: Sendable {
     public let digest: Bytes32
     /// Exactly what was received, signature included.
     public let bytes: [UInt8]
+    /// Which of them must not be on one path.
+    let relations: RouterRelations
     private let indices: [Ed25519PublicKey: Int]
 
     static let documentVersion: UInt8 = 1
@@ -63,9 +65,9 @@ public struct Consensus: Sendable {
         self.validAfter = try body.readField()
         self.freshUntil = try body.readField()
         self.validUntil = try body.readField()
-        guard self.validAfter <= self.freshUntil, self.freshUntil <= self.validUntil else {
-            throw .invalidField(.times)
-        }
+        guard self.validAfter <= self.freshUntil, self.freshUntil <= self.validUntil,
+            self.validUntil - self.validAfter <= DirectoryLimits.validSeconds
+        else { throw .invalidField(.times) }
         self.parameters = try NetworkParameters(from: &body)
         let count = Int(try body.readField(UInt16.self))
         guard count <= DirectoryLimits.routerCount else {
@@ -77,6 +79,8 @@ public struct Consensus: Sendable {
         guard routers.isStrictlyAscending(by: { $0.identity < $1.identity }) else { throw .notCanonical(.routers) }
         self.routers = routers
         self.indices = Dictionary(uniqueKeysWithValues: zip(routers.map(\.identity), routers.indices))
+        self.relations = RouterRelations(
+            routers, indices: self.indices, allowSameSubnet: self.parameters.allows(.allowSameSubnet))
     }
 
     /// Encode and sign; the routers are put in order, and the parameters written with all their values.
@@ -97,8 +101,11 @@ public struct Consensus: Sendable {
 
     /// Return the running router of that identity, or nil.
     public func router(_ identity: Ed25519PublicKey) -> ConsensusRouter? {
-        self.indices[identity].map { self.routers[$0] }
+        self.index(identity).map { self.routers[$0] }
     }
+
+    /// Return the place of the router of that identity in ``routers``, or nil.
+    func index(_ identity: Ed25519PublicKey) -> Int? { self.indices[identity] }
 
     /// Every address and port where a router listens; no exit connects to one of them.
     public var nodeEndpoints: Set<Endpoint> { Set(self.routers.lazy.flatMap(\.addresses)) }
@@ -134,6 +141,8 @@ extension Consensus {
     ///
     /// In this order: the same revision with another digest is evidence whatever the time; then more than
     /// ``DirectoryLimits/clockSkewSeconds`` in the future, expired, an older revision. The very same document is accepted again.
+    /// A previous one that expired ``DirectoryLimits/validSeconds`` ago is forgotten: of an honest directory all older ones expired
+    /// before it, and a revision that was signed by mistake must not shut out all that come after.
     ///
     /// - Parameter now: Unix seconds.
     /// - Throws: ``DirectoryError/equivocation(revision:have:received:)``, ``DirectoryError/fromFuture(validAfter:now:)``,
@@ -146,9 +155,15 @@ extension Consensus {
         let (latest, overflow) = now.addingReportingOverflow(DirectoryLimits.clockSkewSeconds)
         guard overflow || self.validAfter <= latest else { throw .fromFuture(validAfter: self.validAfter, now: now) }
         guard now < self.validUntil else { throw .expired(validUntil: self.validUntil, now: now) }
-        if let previous, self.revision < previous.revision {
+        if let previous, self.revision < previous.revision, previous.isRemembered(now: now) {
             throw .older(revision: self.revision, have: previous.revision)
         }
+    }
+
+    /// Whether `now` is too early for an older one to be let in.
+    private func isRemembered(now: UInt64) -> Bool {
+        let (end, overflow) = self.validUntil.addingReportingOverflow(DirectoryLimits.validSeconds)
+        return overflow || now < end
     }
 
     /// Whether `now` is before the time at which a newer one should be had.

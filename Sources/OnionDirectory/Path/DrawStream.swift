@@ -40,14 +40,20 @@ struct DrawStream: Sendable {
     ///
     /// A number below the sum of the weights is drawn; the candidate is the first, in the order given, at which the sum so far exceeds
     /// it. (Weights are at most 2^40 and candidates at most 1024, so the sum cannot overflow.)
-    mutating func draw(from candidates: [ConsensusRouter]) -> ConsensusRouter? {
-        guard !candidates.isEmpty else { return nil }
-        var left = self.next(below: candidates.reduce(0) { $0 + $1.weight })
-        for candidate in candidates {
-            if left < candidate.weight { return candidate }
-            left -= candidate.weight
+    ///
+    /// - Parameter routers: of the consensus, in its order.
+    /// - Complexity: O(candidates).
+    mutating func draw(from candidates: RouterSet, of routers: [ConsensusRouter]) -> Int? {
+        var sum: UInt64 = 0
+        candidates.forEach { sum += routers[$0].weight }
+        guard sum > 0 else { return nil }
+        var left = self.next(below: sum)
+        return candidates.first { index in
+            let weight = routers[index].weight
+            if left < weight { return true }
+            left -= weight
+            return false
         }
-        return nil
     }
 
     private static func word(_ bytes: ArraySlice<UInt8>) -> UInt64 { bytes.reduce(0) { $0 << 8 | UInt64($1) } }

@@ -21,7 +21,8 @@ public import OnionCrypto
 ///   - seed: from ``PathSeed/derive(secret:salt:consensusDigest:counter:)``.
 ///   - guards: the client's sample, preferred first.
 /// - Throws: ``PathError``
-/// - Complexity: O(routers) for a network where most routers are unrelated.
+/// - Complexity: O(routers) for a network where most routers are unrelated; O(guards · routers²) at worst, when the sample's
+///   first guards lead nowhere.
 /// - Source: DESIGN §9, *Path assignment*
 public func drawPath(
     consensus: Consensus, seed: Bytes32, guards: [Ed25519PublicKey], constraints: PathConstraints
@@ -32,15 +33,13 @@ public func drawPath(
 
 /// Say why no path at all can be drawn in this network, whoever the guard and wherever it leads; nil if one can.
 ///
-/// - Complexity: as ``drawPath(consensus:seed:guards:constraints:)``.
+/// - Complexity: O(routers) where most are unrelated; O(routers³ / 64) at worst, so ask once per consensus.
 public func pathObstacle(in consensus: Consensus) -> PathError? {
-    do throws(PathError) {
-        _ = try drawPath(
-            consensus: consensus, seed: .zero, guards: [], constraints: PathConstraints(lastHop: .directory))
-        return nil
-    } catch {
-        return error
-    }
+    let routers = consensus.routers
+    let guards = routers.indices.filter { routers[$0].flags.contains(.guard) }
+    guard !guards.isEmpty else { return .noUsableGuard }
+    let all = RouterSet(routers.indices, of: routers.count)
+    return consensus.relations.hasPath(entries: guards, middles: all, lastHops: all) ? nil : .tooFewUnrelatedRouters
 }
 
 /// Draw a client's first guard sample, preferred first: `count` routers with the guard flag, fewer if there are fewer.
@@ -53,63 +52,71 @@ public func drawGuardSample(
     consensus: Consensus, seed: Bytes32, count: Int, existing: Set<Ed25519PublicKey> = []
 ) -> [Ed25519PublicKey] {
     var stream = DrawStream(seed: seed)
-    var candidates = consensus.routers.filter { $0.flags.contains(.guard) && !existing.contains($0.identity) }
+    let routers = consensus.routers
+    var candidates = RouterSet(
+        routers.indices.filter { routers[$0].flags.contains(.guard) && !existing.contains(routers[$0].identity) },
+        of: routers.count)
     var sample: [Ed25519PublicKey] = []
-    while sample.count < count, let drawn = stream.draw(from: candidates) {
-        sample.append(drawn.identity)
-        candidates.removeAll { $0.identity == drawn.identity }
+    while sample.count < count, let drawn = stream.draw(from: candidates, of: routers) {
+        sample.append(routers[drawn].identity)
+        candidates.remove(drawn)
     }
     return sample
 }
 
 /// One draw in progress; the steps are numbered as in ``drawPath(consensus:seed:guards:constraints:)``.
+///
+/// Routers are named by their place in the consensus.
 private struct PathDraw {
     private var stream: DrawStream
-    private let usable: [ConsensusRouter]
-    private let lastHops: [ConsensusRouter]
-    private let allowSameSubnet: Bool
+    private let usable: RouterSet
+    private let lastHops: RouterSet
     private let consensus: Consensus
     private let constraints: PathConstraints
 
     init(consensus: Consensus, seed: Bytes32, constraints: PathConstraints) {
         self.stream = DrawStream(seed: seed)
-        self.usable = consensus.routers.filter { !constraints.exclude.contains($0.identity) }
-        self.lastHops = self.usable.filter(constraints.allowsLastHop)
-        self.allowSameSubnet = consensus.parameters.allows(.allowSameSubnet)
+        let routers = consensus.routers
+        let usable = routers.indices.filter { !constraints.exclude.contains(routers[$0].identity) }
+        self.usable = RouterSet(usable, of: routers.count)
+        self.lastHops = RouterSet(usable.filter { constraints.allowsLastHop(routers[$0]) }, of: routers.count)
         self.consensus = consensus
         self.constraints = constraints
     }
 
     /// Step 2.
     mutating func path(guards: [Ed25519PublicKey]) throws(PathError) -> [ConsensusRouter] {
-        let candidates: [ConsensusRouter]
-        if guards.isEmpty {
-            candidates = self.usable.filter { $0.flags.contains(.guard) }
-        } else {
-            candidates = guards.compactMap { self.consensus.router($0) }.filter {
-                $0.flags.contains(.guard) && !self.constraints.exclude.contains($0.identity)
-            }
-        }
-        guard !candidates.isEmpty else { throw .noUsableGuard }
+        let routers = self.consensus.routers
+        let listed = guards.isEmpty ? Array(routers.indices) : guards.compactMap(self.consensus.index)
+        var left = listed.filter { self.usable.contains($0) && routers[$0].flags.contains(.guard) }
+        guard !left.isEmpty else { throw .noUsableGuard }
         guard !self.lastHops.isEmpty else { throw .noLastHop(self.constraints.lastHop) }
-        var left = candidates
-        while let entry = guards.isEmpty ? self.stream.draw(from: left) : left.first {
-            if let (middle, last) = self.rest(behind: entry) { return [entry, middle, last] }
-            left.removeAll { $0.identity == entry.identity }
+        // Without this a hopeless draw would go through all last hops of every guard.
+        guard self.consensus.relations.hasPath(entries: left, middles: self.usable, lastHops: self.lastHops) else {
+            throw .tooFewUnrelatedRouters
+        }
+        while let entry = guards.isEmpty ? self.draw(from: left) : left.first {
+            if let (middle, last) = self.rest(behind: entry) { return [entry, middle, last].map { routers[$0] } }
+            left.removeAll { $0 == entry }
         }
         throw .tooFewUnrelatedRouters
     }
 
     /// Steps 3 and 4.
-    private mutating func rest(behind entry: ConsensusRouter) -> (middle: ConsensusRouter, last: ConsensusRouter)? {
-        let allowSameSubnet = self.allowSameSubnet
-        var lastHops = self.lastHops.filter { !$0.isRelated(to: entry, allowSameSubnet: allowSameSubnet) }
-        let middles = self.usable.filter { !$0.isRelated(to: entry, allowSameSubnet: allowSameSubnet) }
-        while let last = self.stream.draw(from: lastHops) {
-            let candidates = middles.filter { !$0.isRelated(to: last, allowSameSubnet: allowSameSubnet) }
-            if let middle = self.stream.draw(from: candidates) { return (middle, last) }
-            lastHops.removeAll { $0.identity == last.identity }
+    private mutating func rest(behind entry: Int) -> (middle: Int, last: Int)? {
+        let (routers, relations) = (self.consensus.routers, self.consensus.relations)
+        var lastHops = self.lastHops.subtracting(relations[entry])
+        let middles = self.usable.subtracting(relations[entry])
+        while let last = self.stream.draw(from: lastHops, of: routers) {
+            let candidates = middles.subtracting(relations[last])
+            if let middle = self.stream.draw(from: candidates, of: routers) { return (middle, last) }
+            lastHops.remove(last)
         }
         return nil
+    }
+
+    private mutating func draw(from candidates: [Int]) -> Int? {
+        let routers = self.consensus.routers
+        return self.stream.draw(from: RouterSet(candidates, of: routers.count), of: routers)
     }
 }

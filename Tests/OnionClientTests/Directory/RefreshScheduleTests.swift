@@ -16,6 +16,17 @@ struct RefreshScheduleTests {
         #expect(now + wait <= consensus.freshUntil)
     }
 
+    @Test("is at another time for each client")
+    func spread() throws {
+        let now: UInt64 = 1_800_000_060
+        let consensus = try makeConsensus([], now: now)
+        let waits = (1...50 as ClosedRange<UInt64>).map { seed in
+            var generator = Xorshift(state: seed)
+            return RefreshSchedule.secondsUntilRefresh(of: consensus, hasTicket: true, now: now, using: &generator)
+        }
+        #expect(Set(waits).count > 10)
+    }
+
     @Test("is soon without a ticket, and when freshness is over", arguments: 1...20)
     func soon(seed: UInt64) throws {
         var generator = Xorshift(state: seed)

@@ -175,6 +175,33 @@ struct ConsensusTests {
 
 @Suite("Consensus acceptance")
 struct ConsensusAcceptanceTests {
+    private func consensus(revision: UInt64, validSeconds: UInt64) throws(DirectoryError) -> Consensus {
+        try Consensus.make(
+            revision: revision, validAfter: Make.now, freshUntil: Make.now, validUntil: Make.now + validSeconds,
+            parameters: NetworkParameters(), routers: [], signedBy: Make.directory)
+    }
+
+    @Test("a list is valid for as long as the network can be told to have it, and no longer")
+    func longestValidity() throws {
+        let longest = DirectoryLimits.validSeconds
+        #expect(longest == UInt64(NetworkParameter.consensusValid.definition.range.upperBound))
+        #expect(try self.consensus(revision: 1, validSeconds: longest).validUntil == Make.now + longest)
+        #expect(throws: DirectoryError.invalidField(.times)) {
+            try self.consensus(revision: 1, validSeconds: longest + 1)
+        }
+    }
+
+    @Test("the highest revision there is shuts out what comes after it for a time, and not for ever")
+    func highestRevision() throws {
+        let highest = try self.consensus(revision: .max, validSeconds: DirectoryLimits.validSeconds)
+        let end = highest.validUntil + DirectoryLimits.validSeconds
+        let repaired = try Make.consensus([], revision: 10, validAfter: end - 100)
+        #expect(throws: DirectoryError.older(revision: 10, have: .max)) {
+            try repaired.acceptance(after: highest, now: end - 1)
+        }
+        #expect(throws: Never.self) { try repaired.acceptance(after: highest, now: end) }
+    }
+
     @Test("the table of DESIGN §9") func table() throws {
         let now = Make.now
         let routers = try Make.routers(1)

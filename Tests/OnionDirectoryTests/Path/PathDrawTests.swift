@@ -28,6 +28,16 @@ struct PathDrawTests {
     func properties(seed: UInt64) throws {
         let consensus = try Make.network(seed: seed)
         let again = try Consensus(verifying: consensus.bytes, directoryKey: Make.directory.publicKey)
+        let anywhere = PathConstraints(lastHop: .directory)
+        #expect(
+            (pathObstacle(in: consensus) == nil) == self.pathExists(in: consensus, guards: [], constraints: anywhere))
+        for (index, router) in consensus.routers.enumerated() {
+            for (otherIndex, other) in consensus.routers.enumerated() {
+                let isRelated = router.isRelated(
+                    to: other, allowSameSubnet: consensus.parameters[.allowSameSubnet] == 1)
+                #expect(consensus.relations[index].contains(otherIndex) == isRelated)
+            }
+        }
         var random = SplitMix64(seed &+ 1_000_000)
         let sample = drawGuardSample(consensus: consensus, seed: random.bytes32(), count: 3)
         for round in 0..<6 {
@@ -62,6 +72,30 @@ struct PathDrawTests {
         #expect(pathObstacle(in: try Make.consensus(Make.routers(0))) == .noUsableGuard)
         #expect(pathObstacle(in: try Make.consensus(Make.routers(2))) == .tooFewUnrelatedRouters)
         #expect(pathObstacle(in: try Make.consensus(Make.routers(3))) == nil)
+    }
+
+    @Test(
+        "that 1024 routers in two networks have no path is said without going through all of them for each of them",
+        .timeLimit(.minutes(1)))
+    func twoNetworks() throws {
+        var random = SplitMix64(1)
+        let routers = try (0..<DirectoryLimits.routerCount).map { number in
+            let key = try #require(Ed25519PrivateKey(seed: random.bytes32().bytes))
+            let address = "5.\(number % 2).\(number / 256).\(number % 256):9001"
+            return ConsensusRouter(
+                descriptor: try Make.descriptor(of: key, addresses: [address]).signed(by: key),
+                flags: [.guard, .exit], weight: 1)
+        }
+        let consensus = try Make.consensus(routers)
+        #expect(pathObstacle(in: consensus) == .tooFewUnrelatedRouters)
+        let sample = drawGuardSample(consensus: consensus, seed: .zero, count: 100)
+        #expect(sample.count == 100)
+        for guards in [sample, []] {
+            #expect(throws: PathError.tooFewUnrelatedRouters) {
+                try drawPath(
+                    consensus: consensus, seed: .zero, guards: guards, constraints: PathConstraints(port: 443))
+            }
+        }
     }
 
     private func pathExists(
