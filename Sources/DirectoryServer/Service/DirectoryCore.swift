@@ -181,8 +181,7 @@ actor DirectoryCore {
         switch refusal {
         case .wrongLinkKey: return false
         case .notAdmitted, .older, .clockOff, .unusableAddress, .registryFull, .tooManyNewcomers, .tooOften,
-            .unreachable,
-            .handshakeFailed, .superseded:
+            .unreachable, .handshakeFailed, .superseded:
             var logged = self.loggedRefusals[refusal] ?? []
             guard !logged.contains(router) else { return false }
             guard logged.count < self.limits.loggedRefusalCount else {
@@ -284,7 +283,8 @@ actor DirectoryCore {
 
     private func publishIfDue() {
         self.publishConsensusIfDue()
-        // With changes still to come out, the newest consensus may be one without them.
+        // With changes that come out next, the newest consensus is one without them. One that has to wait for its turn, as of a
+        // router that changes again and again, holds nobody up.
         guard let current, !self.registry.isChanged else { return }
         let accepted = self.accepted
         self.accepted = []

@@ -38,18 +38,4 @@ public struct ConsensusRouter: Hashable, Sendable {
     public var addresses: [Endpoint] { self.descriptor.descriptor.addresses }
     public var exitPolicy: ExitPolicy { self.descriptor.descriptor.exitPolicy }
     public var country: String { self.descriptor.descriptor.country }
-
-    /// Whether the two must not be on one path: the same router, one family that both declare, or one network.
-    ///
-    /// - Parameter allowSameSubnet: the network parameter; then only identity and family count.
-    public func isRelated(to other: ConsensusRouter, allowSameSubnet: Bool) -> Bool {
-        if self.identity == other.identity { return true }
-        let (mine, theirs) = (self.descriptor.descriptor, other.descriptor.descriptor)
-        if mine.family.contains(theirs.identity), theirs.family.contains(mine.identity) { return true }
-        if allowSameSubnet { return false }
-        return mine.addresses.contains { address in
-            let subnet = address.address.pathSubnet
-            return theirs.addresses.contains { subnet.contains($0.address) }
-        }
-    }
 }

@@ -117,7 +117,8 @@ public struct NetworkParameters: Equatable, Sendable {
         var parameters = NetworkParameters()
         let raised: [(NetworkParameter, UInt64)] = [
             (.allowLoopback, 1), (.allowSameSubnet, 1), (.allowOneHopBegin, 1), (.streamsPerCircuit, 8_192),
-            (.beginsPerSecond, 100_000), (.beginBurst, 100_000), (.resolvesPerCircuit, 4_096), (.resolvesTotal, 16_384),
+            (.streamsTotal, 131_072), (.beginsPerSecond, 100_000), (.beginBurst, 100_000), (.resolvesPerCircuit, 4_096),
+            (.resolvesTotal, 131_072),
             (.circuitsPerClientLink, 16_384), (.createsPerSecond, 10_000), (.createBurst, 10_000),
             (.handshakeQueuePerLink, 1_024), (.connectionsPerAddress, 8_192), (.halfOpenPerAddress, 4_096),
             (.connectsPerSecond, 10_000), (.connectBurst, 10_000),

@@ -3,8 +3,11 @@ import OnionCrypto
 
 /// Which routers of a consensus must not be on one path, for every router at once; made when the consensus is read.
 ///
-/// Says of each two what ``ConsensusRouter/isRelated(to:allowSameSubnet:)`` says. A directory that is not honest can list
-/// 1024 routers of which no three are unrelated: to ask of each two, for each third, would hold a client up for a minute.
+/// Two are related that are the same, that both declare each other their family, or that have an address in one network
+/// (with `allow-same-subnet` only the first two count). A directory that is not honest can list 1024 routers of which no
+/// three are unrelated: to ask of each two, for each third, would hold a client up for a minute.
+///
+/// - Source: DESIGN §9
 struct RouterRelations: Sendable {
     private let related: [RouterSet]
 

@@ -85,7 +85,10 @@ struct ExitConnector: Sendable {
     private func withoutDirectory(
         _ endpoints: ArraySlice<Endpoint>, in view: NetworkView, on eventLoop: any EventLoop
     ) -> EventLoopFuture<ArraySlice<Endpoint>> {
-        self.addresses(of: self.directory, in: view, on: eventLoop).flatMapThrowing { answer in
+        self.addresses(of: self.directory, in: view, on: eventLoop).flatMapErrorThrowing { _ in
+            // Nothing is wrong with the destination: another exit may know.
+            throw Refusal(reason: .resolveFailed)
+        }.flatMapThrowing { answer in
             func plain(_ address: IPAddress) -> IPAddress { address.embeddedIPv4 ?? address }
             let closed = answer.addresses.map(plain)
             let open = endpoints.filter { !closed.contains(plain($0.address)) }

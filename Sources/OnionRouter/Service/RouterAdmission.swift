@@ -305,6 +305,6 @@ final class RouterAdmission: Sendable {
             halfOpenPerSource: parameters[.halfOpenPerAddress],
             connectsPerSecond: parameters[.connectsPerSecond], connectBurst: parameters[.connectBurst],
             requestsPerSecond: parameters[.createsPerSecond], requestBurst: parameters[.createBurst],
-            circuits: circuits, reservedCircuits: circuits / 8, circuitsPerSource: max(1, circuits / 8))
+            circuits: circuits, reservedCircuits: circuits / 8, circuitsPerSource: max(1, circuits / 32))
     }
 }

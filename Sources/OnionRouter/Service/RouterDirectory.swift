@@ -163,6 +163,7 @@ actor RouterDirectory {
     }
 
     private func followConsensus(over connection: DirectoryConnection, listedFrom revision: UInt64) async throws {
+        self.tell(listedFrom: revision)
         while true {
             let wait = TimeAmount.seconds(Int64(self.parameters[.consensusWait]))
             let new = try await connection.consensus(newerThan: self.consensus?.revision ?? 0, wait: wait)
@@ -174,15 +175,19 @@ actor RouterDirectory {
             self.keep(new)
             self.backoff.update(maximum: .milliseconds(Int64(new.parameters[.registrationBackoffMaximum])))
             self.shared.publish(NetworkView(consensus: new))
-            // An older list may still name this OR as it was before a restart.
-            guard new.revision >= revision else { continue }
-            let isListed = new.router(self.configuration.identityKey.publicKey) != nil
-            if isListed, !self.isReady {
-                self.isReady = true
-                self.onReady()
-            }
-            self.stands(isListed ? .listed : .notListed)
+            self.tell(listedFrom: revision)
         }
+    }
+
+    /// Say whether the newest list names this OR, unless it is older than the registration and may name it as it was before.
+    private func tell(listedFrom revision: UInt64) {
+        guard let consensus, consensus.revision >= revision else { return }
+        let isListed = consensus.router(self.configuration.identityKey.publicKey) != nil
+        if isListed, !self.isReady {
+            self.isReady = true
+            self.onReady()
+        }
+        self.stands(isListed ? .listed : .notListed)
     }
 
     private var parameters: NetworkParameters { self.consensus?.parameters ?? NetworkParameters() }

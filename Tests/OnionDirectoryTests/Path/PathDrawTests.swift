@@ -7,7 +7,7 @@ import Testing
 
 @Suite("Path draw")
 struct PathDrawTests {
-    /// Written anew from DESIGN §9, not with `isRelated`.
+    /// Written anew from DESIGN §9, not with ``RouterRelations``.
     private func mayShareAPath(_ a: ConsensusRouter, _ b: ConsensusRouter, in consensus: Consensus) -> Bool {
         guard a.identity != b.identity else { return false }
         let (left, right) = (a.descriptor.descriptor, b.descriptor.descriptor)
@@ -33,8 +33,7 @@ struct PathDrawTests {
             (pathObstacle(in: consensus) == nil) == self.pathExists(in: consensus, guards: [], constraints: anywhere))
         for (index, router) in consensus.routers.enumerated() {
             for (otherIndex, other) in consensus.routers.enumerated() {
-                let isRelated = router.isRelated(
-                    to: other, allowSameSubnet: consensus.parameters[.allowSameSubnet] == 1)
+                let isRelated = !self.mayShareAPath(router, other, in: consensus)
                 #expect(consensus.relations[index].contains(otherIndex) == isRelated)
             }
         }

@@ -192,6 +192,18 @@ struct ExitConnectorTests {
         }
     }
 
+    @Test("that the directory's own name is not known says nothing of a destination at its port")
+    func unknownDirectory() async throws {
+        try await withResolver(tryMilliseconds: 100) { resolver, loop in
+            let gate = ExitGate(policy: .standard, isOwn: { _ in false })
+            let connector = ExitConnector(
+                resolver: resolver, gate: gate, directory: "missing.test", directoryPort: 443)
+            await #expect(throws: Refusal(reason: .resolveFailed)) {
+                try await connector.connect(to: .host("four.test", port: 443), in: TestNetwork.view(), on: loop).get()
+            }
+        }
+    }
+
     @Test("connects to the directory whatever the policy")
     func directory() async throws {
         try await withResolver { resolver, loop in

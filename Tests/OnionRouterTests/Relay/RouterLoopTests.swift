@@ -384,7 +384,7 @@ struct RouterLoopTests {
         }
     }
 
-    @Test("an address has an eighth of all circuits over all its links, and has each back once, however it ends")
+    @Test("an address has a thirty-second of all circuits over all its links, and has each back once, however it ends")
     func circuitsPerAddress() throws {
         let ends: [(TestRouter, TestCircuit) throws -> Void] = [
             { $1.peer.say(.destroy($1.id)) },
@@ -413,7 +413,7 @@ struct RouterLoopTests {
             },
         ]
         for end in ends {
-            try TestRouter.run("circuits-total=23", listed: [Self.heron]) { router in
+            try TestRouter.run("circuits-total=95", listed: [Self.heron]) { router in
                 let circuits = try (0..<2).map { _ in try router.circuit() }
                 let peer = try router.accept()
                 peer.createReal(1)
@@ -429,7 +429,7 @@ struct RouterLoopTests {
 
     @Test("a Create that comes to nothing takes no circuit of its address, and ORs have more")
     func circuitsOfOthers() throws {
-        try TestRouter.run("circuits-total=23", listed: [Self.heron]) { router in
+        try TestRouter.run("circuits-total=95", listed: [Self.heron]) { router in
             let peer = try router.accept()
             let wrong = CircuitHandshake.Client(
                 identity: Self.heron.identity.publicKey, onionKey: TestRouter.onionKey.publicKey)

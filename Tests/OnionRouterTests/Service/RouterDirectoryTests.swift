@@ -117,12 +117,27 @@ struct RouterDirectoryTests {
             state.answers = [0: (5, Play.start), 5: (6, 0), 6: (7, 0), 7: (8, Play.start), 8: (9, Play.start)]
             state.end = .notAllowed
         }
-        await play.run { $0.registered.count == 2 }
+        await play.run { $0.standings.count == 5 }
         let lost = DirectoryConnectionError.refused(.notAllowed, text: "")
         #expect(
             play.state.withLockedValue { $0.standings }
-                == [.listed, .notListed, .listed, .disconnected(why: "\(lost)")])
+                == [.listed, .notListed, .listed, .disconnected(why: "\(lost)"), .listed])
         #expect(play.state.withLockedValue { $0.lines.count { $0 == "not in the consensus any more" } } == 1)
+    }
+
+    @Test("one that comes back unchanged is listed at once: the directory then makes no new list")
+    func unchanged() async throws {
+        let play = Play()
+        play.state.withLockedValue { state in
+            state.sleep = { $0.isRefused }
+            state.answers = [0: (5, Play.start)]
+            state.end = .notAllowed
+        }
+        await play.run { $0.standings.count == 3 }
+        let lost = DirectoryConnectionError.refused(.notAllowed, text: "")
+        #expect(
+            play.state.withLockedValue { $0.standings } == [.listed, .disconnected(why: "\(lost)"), .listed])
+        #expect(play.state.withLockedValue { $0.readyCount } == 1)
     }
 
     @Test("each registration names the addresses that there are then")
