@@ -1,6 +1,5 @@
 internal import Logging
 internal import NIOCore
-internal import NIOHTTP1
 internal import OnionAddress
 internal import OnionCells
 internal import OnionClient
@@ -148,11 +147,9 @@ final class ProxyConnectionHandler: ChannelInboundHandler, RemovableChannelHandl
         case .attach, .discard: break
         case .handOver(let later, let inputClosed, let forwarding):
             if forwarding {
-                let handlers: [any ChannelHandler] = [
-                    ByteToMessageHandler(HTTPRequestDecoder(leftOverBytesStrategy: .dropBytes)), HTTPForwardHandler(),
-                ]
                 do {
-                    try context.pipeline.syncOperations.addHandlers(handlers, position: .after(self))
+                    try context.pipeline.syncOperations.addHandlers(
+                        HTTPForwardHandler.handlers(), position: .after(self))
                 } catch {
                     return context.close(promise: nil)
                 }
@@ -206,7 +203,7 @@ final class ProxyConnectionHandler: ChannelInboundHandler, RemovableChannelHandl
 
     private func failed(_ error: any Error) {
         let failure = error as? StreamFailure ?? .ended(.unspecified)
-        self.logger.debug("request failed", metadata: ["error.code": "\(failure)"])
+        self.logger.debug("request failed", metadata: ["error.code": "\(failure.logText)"])
         self.advice.failed(failure)
         self.perform(self.machine.requestFailed(failure))
     }

@@ -7,10 +7,11 @@ internal import NIOCore
 /// same connection, and lose it when that is closed.
 ///
 ///     head ── whole, 1xx ──▶ head        (the answer proper is still to come)
-///       └─ whole, or not HTTP, or longer than the limit ──▶ rest
+///       └─ whole, or not HTTP, or longer than the limit with all 1xx before it ──▶ rest
 ///
 /// - Source: RFC 9112 §2.2, §9.3, §9.6
 struct AnswerHead: Equatable {
+    /// `head` has all that has come, of which the readable part has not gone on.
     private enum State: Equatable { case head(ByteBuffer), rest }
     private var state = State.head(ByteBuffer())
     /// Of the head that is held: what is known not to hold its end. A head may come byte by byte.
@@ -19,7 +20,10 @@ struct AnswerHead: Equatable {
     /// Whether everything that comes passes as it is from now on.
     var isOver: Bool { self.state == .rest }
 
-    /// A longer head passes as it is.
+    /// How many bytes of memory it has.
+    var heldCapacity: Int { if case .head(let held) = self.state { held.capacity } else { 0 } }
+
+    /// What is longer, heads of interim answers included, passes as it is: an origin may send those for ever.
     static let byteLimit = 64 * 1024
     private static let prefix = Array("HTTP/".utf8)
     private static let addition = "Connection: close\r\n"
@@ -34,11 +38,11 @@ struct AnswerHead: Equatable {
             let view = held.readableBytesView
             guard view.starts(with: Self.prefix.prefix(view.count)) else { break }
             guard let length = self.headByteCount(view) else {
-                guard held.readableBytes < Self.byteLimit else { break }
+                guard held.writerIndex < Self.byteLimit else { break }
                 self.state = .head(held)
                 return ready
             }
-            guard length <= Self.byteLimit, let head = held.readSlice(length: length) else { break }
+            guard held.readerIndex + length <= Self.byteLimit, let head = held.readSlice(length: length) else { break }
             let status = head.readableBytesView.dropFirst(Self.prefix.count + 4).prefix(3)
             let isSwitch = status.elementsEqual(Array("101".utf8))
             // 101 ends HTTP on the connection; other 1xx are followed by another head.

@@ -4,6 +4,7 @@ internal import OnionStreams
 
 /// Turns one request to a proxy into one to the origin: stands between NIOHTTP1's decoder, which takes the program's bytes
 /// apart, and the stream's handler, which gets the bytes that the origin is to read. Of the answer only the head gains a field.
+/// ``handlers()`` is the whole chain.
 ///
 /// One request a connection: the origin is asked to close, and the program is told so (``AnswerHead``). Of a program
 /// that sends another request all the same, as apt does before it has the first answer, nothing goes to this origin, which may
@@ -19,7 +20,7 @@ final class HTTPForwardHandler: ChannelDuplexHandler {
     typealias OutboundOut = ByteBuffer
 
     /// `spent`: there was another request.
-    private enum State { case head, body(isChunked: Bool), finished, spent }
+    private enum State: Equatable { case head, body(isChunked: Bool), finished, spent }
     private var state = State.head
     /// When the answer last moved; nil before its head has come.
     private var answeredAt: NIODeadline?
@@ -33,6 +34,25 @@ final class HTTPForwardHandler: ChannelDuplexHandler {
         "connection", "keep-alive", "te", "trailer", "upgrade", "host", "proxy-authorization", "proxy-authenticate",
         "proxy-connection", "thor-country", "thor-exit", "transfer-encoding",
     ]
+
+    /// What the decoder may hold: of one field of a request it takes no more.
+    private static let heldByteLimit = 64 * 1024
+
+    /// Whether no byte that comes from now on is the request's.
+    var isRequestOver: Bool {
+        switch self.state {
+        case .head, .body: false
+        case .finished, .spent: true
+        }
+    }
+
+    /// What stands between a program and the stream's handler, in order.
+    static func handlers() -> [any ChannelHandler] {
+        let handler = HTTPForwardHandler()
+        let decoder = ByteToMessageHandler(
+            HTTPRequestDecoder(leftOverBytesStrategy: .dropBytes), maximumBufferSize: Self.heldByteLimit)
+        return [ForwardedRequestGate(handler), decoder, handler]
+    }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         switch (Self.unwrapInboundIn(data), self.state) {
@@ -52,14 +72,25 @@ final class HTTPForwardHandler: ChannelDuplexHandler {
             self.state = .finished
             // Trailers are a hop's own business, and hardly anybody's.
             if isChunked { context.fireChannelRead(Self.wrapInboundOut(ByteBuffer(string: "0\r\n\r\n"))) }
-        case (_, .finished):
-            self.state = .spent
-            self.closeOnceAnswered(context)
-        case (_, .spent): break
+        case (_, .finished), (_, .spent): self.moreCame(context)
         case (.head, .body), (.body, .head), (.end, .head):
             assertionFailure("the decoder keeps the order")
             context.close(promise: nil)
         }
+    }
+
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        switch event {
+        case ForwardedRequestGate.Event.moreCame: self.moreCame(context)
+        default: context.fireUserInboundEventTriggered(event)
+        }
+    }
+
+    /// There is something behind the request.
+    private func moreCame(_ context: ChannelHandlerContext) {
+        guard self.state == .finished else { return }
+        self.state = .spent
+        self.closeOnceAnswered(context)
     }
 
     func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
@@ -122,20 +153,27 @@ final class HTTPForwardHandler: ChannelDuplexHandler {
         case .head, .body: context.fireErrorCaught(error)
         // The program hears the answer that is on its way, and whatever else it sent is nobody's.
         case .finished, .spent:
-            guard !(error is HTTPParserError), !(error is ByteToMessageDecoderError) else { return }
+            guard !(error is HTTPParserError), !(error is ByteToMessageDecoderError),
+                !(error is ByteToMessageDecoderError.PayloadTooLargeError)
+            else { return }
             context.fireErrorCaught(error)
         }
     }
 
     private static func bytes(_ head: HTTPRequestHead, _ target: HTTPForwardTarget, isChunked: Bool) -> ByteBuffer {
-        let named = head.headers[canonicalForm: "connection"].map { $0.lowercased() }
+        // Without its length the origin would read the body as another request.
+        let named = head.headers[canonicalForm: "connection"].map { $0.lowercased() }.filter { $0 != "content-length" }
         let version = head.version == .http1_0 && !isChunked ? "HTTP/1.0" : "HTTP/1.1"
         var text = "\(head.method.rawValue) \(target.originForm) \(version)\r\nHost: \(target.authority)\r\n"
         for (name, value) in head.headers {
             let lowered = name.lowercased()
             if !Self.ownFields.contains(lowered), !named.contains(lowered) { text += "\(name): \(value)\r\n" }
         }
-        if isChunked { text += "Transfer-Encoding: chunked\r\n" }
+        if isChunked {
+            // The chunks are made anew here; what was done to the body before them is the origin's to undo.
+            let others = head.headers[canonicalForm: "transfer-encoding"].filter { $0.lowercased() != "chunked" }
+            text += "Transfer-Encoding: \((others + ["chunked"]).joined(separator: ", "))\r\n"
+        }
         text += "Connection: close\r\n\r\n"
         return ByteBuffer(string: text)
     }

@@ -1,5 +1,6 @@
 /// The fields by which a CONNECT wishes for an exit: `Thor-Country: se`, `Thor-Country: not-us`, `Thor-Exit: FINGERPRINT`.
-/// The proxy takes them; no destination sees them.
+/// The proxy takes them; no destination sees them. In a request that is forwarded they mean nothing: a web page can write them
+/// there, and would choose who sees the user's streams.
 enum HTTPExitField {
     private static let prefixes = ["thor-country": "country-", "thor-exit": "exit-"]
 

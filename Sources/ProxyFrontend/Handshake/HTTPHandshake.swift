@@ -3,7 +3,7 @@ internal import NIOCore
 /// The server's side of HTTP: the head of one request, read line by line; the answer is ``HTTPReply``'s.
 ///
 /// CONNECT asks for a tunnel. A request in absolute form (`GET http://…`) is to be forwarded: only what the proxy needs is
-/// read here, and the head kept as it came, for ``HTTPForwardHandler``.
+/// read here, and the head kept as it came but for Upgrade, for ``HTTPForwardHandler``.
 ///
 ///     requestLine ──▶ fields ──empty line──▶ finished
 ///
@@ -62,11 +62,12 @@ struct HTTPHandshake: Sendable {
                 fields.keep(line)
                 self.state = .fields(wish, fields)
             case .fields(let wish, var fields):
-                fields.keep(line)
+                // No origin sees it, and the decoder would stop behind the request.
+                if HTTPField.parts(line)?.name != "upgrade" { fields.keep(line) }
                 if line.isEmpty { return self.headCompleted(wish, fields) }
                 if let given = HTTPCredentials.credentials(fieldLine: line) {
                     fields.credentials = given
-                } else if let text = HTTPExitField.wish(fieldLine: line) {
+                } else if case .connect = wish, let text = HTTPExitField.wish(fieldLine: line) {
                     fields.wishes.append(text)
                 }
                 self.state = .fields(wish, fields)

@@ -19,9 +19,9 @@ struct ProxyRequest: Equatable, Sendable {
     var proxyProtocol: ProxyProtocol
     var target: Target
     var credentials: ProxyCredentials
-    /// Wishes for the exit from fields of an HTTP request, as user names have them: `country-se`.
+    /// Wishes for the exit from fields of a CONNECT, as user names have them: `country-se`.
     var fieldWishes: [[UInt8]] = []
-    /// The head of an HTTP request that is to be forwarded, as it came; empty for a tunnel.
+    /// The head of an HTTP request that is to be forwarded, as it came but for Upgrade; empty for a tunnel.
     var forwardedHead: [UInt8] = []
 
     /// What the exit is to be like, by user name and fields together.

@@ -18,7 +18,9 @@ struct TraceTLS {
             let detail = "\(error)"
             self.text =
                 if detail.contains("CERTIFICATE_VERIFY_FAILED") {
-                    "The server's certificate was issued by nobody who is trusted here."
+                    """
+                    The server's certificate is not valid here: unknown issuer, expired, or this machine's clock is wrong.
+                    """
                 } else if detail.contains("failedToValidateHostname") || detail.contains("unableToValidateCertificate")
                 {
                     "The server's certificate is for another name."

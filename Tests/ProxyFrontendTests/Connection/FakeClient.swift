@@ -10,10 +10,16 @@ import OnionClient
 final class FakeClient: StreamOpening {
     let eventLoop: any EventLoop
 
+    struct LookUp {
+        let query: Resolve
+        let isolation: IsolationKey
+        let exit: ExitWish
+        let promise: EventLoopPromise<Resolved>
+    }
     private struct State {
         var requests: [StreamRequest] = []
         var openings: [EventLoopPromise<OpenedStream>] = []
-        var lookUps: [(query: Resolve, promise: EventLoopPromise<Resolved>)] = []
+        var lookUps: [LookUp] = []
         var discardedCount = 0
         var withdrawnCount = 0
     }
@@ -23,7 +29,7 @@ final class FakeClient: StreamOpening {
 
     var requests: [StreamRequest] { self.state.withLockedValue { $0.requests } }
     var openings: [EventLoopPromise<OpenedStream>] { self.state.withLockedValue { $0.openings } }
-    var lookUps: [(query: Resolve, promise: EventLoopPromise<Resolved>)] { self.state.withLockedValue { $0.lookUps } }
+    var lookUps: [LookUp] { self.state.withLockedValue { $0.lookUps } }
     var discardedCount: Int { self.state.withLockedValue { $0.discardedCount } }
     /// Requests that nobody waits for any more.
     var withdrawnCount: Int { self.state.withLockedValue { $0.withdrawnCount } }
@@ -48,7 +54,9 @@ final class FakeClient: StreamOpening {
     ) -> EventLoopFuture<Resolved> {
         self.watch(gone)
         let promise = self.eventLoop.makePromise(of: Resolved.self)
-        self.state.withLockedValue { $0.lookUps.append((query, promise)) }
+        self.state.withLockedValue {
+            $0.lookUps.append(LookUp(query: query, isolation: isolation, exit: exit, promise: promise))
+        }
         return promise.futureResult
     }
 

@@ -142,6 +142,21 @@ struct ProxyConnectionHandlerTests {
         #expect(sent == "HTTP/1.1 204 None\r\nConnection: close\r\n\r\n")
     }
 
+    @Test("a request behind one for an upgrade, in one read with it, is seen, and the connection ends for it")
+    func upgrade() throws {
+        let connection = try Connection()
+        defer { connection.finish() }
+        let upgrade = "GET http://a.test/x HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n"
+        connection.receive(bytes(upgrade + "GET http://a.test/y HTTP/1.1\r\n\r\n"))
+        let edge = RecordingEdge()
+        try connection.open(edge)
+        #expect(edge.received == bytes("GET /x HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n"))
+        try connection.channel.writeOutbound(ByteBuffer(string: "HTTP/1.1 204 None\r\n\r\n"))
+        #expect(connection.channel.isActive)
+        connection.channel.embeddedEventLoop.advanceTime(by: HTTPForwardHandler.answerRest)
+        #expect(!connection.channel.isActive)
+    }
+
     @Test("a failure is said, then the output closes, and the connection after the application's end")
     func failure() throws {
         let connection = try Connection()
@@ -258,15 +273,25 @@ struct ProxyConnectionHandlerTests {
         #expect(!connection.channel.isActive)
     }
 
-    @Test("a look-up is asked of the client and its answer sent")
+    @Test("a look-up is asked of the client, with isolation and a wish like a stream's, and its answer sent")
     func lookUp() throws {
         let connection = try Connection()
         defer { connection.finish() }
-        connection.receive(SOCKS5Bytes.greeting + SOCKS5Bytes.name(bytes("a.test"), port: 0, command: 0xF0))
+        let user = bytes("country-se+alice")
+        connection.receive(
+            SOCKS5Bytes.accountGreeting + SOCKS5Bytes.account(user, bytes("pw"))
+                + SOCKS5Bytes.name(bytes("a.test"), port: 0, command: 0xF0))
+        #expect(try connection.sent() == [5, 2, 1, 0])
         let lookUp = try #require(connection.client.lookUps.first)
         #expect(lookUp.query == .addresses(of: "a.test"))
+        #expect(lookUp.exit == ExitWish(countries: .only(["SE"])))
+        #expect(
+            lookUp.isolation
+                == IsolationKey(
+                    listener: "127.0.0.1:1080", clientAddress: "127.0.0.1", protocolName: "socks5", username: user,
+                    password: bytes("pw")))
         lookUp.promise.succeed(.answers([.init(.address(.v4(0x0102_0304)), ttlSeconds: 5)]))
-        #expect(try connection.sent() == [5, 0, 5, 0, 0, 1, 1, 2, 3, 4, 0, 0])
+        #expect(try connection.sent() == [5, 0, 0, 1, 1, 2, 3, 4, 0, 0])
         #expect(connection.socket.isOutputClosed)
     }
 
@@ -299,6 +324,11 @@ struct ProxyConnectionHandlerTests {
             (self.connect("Thor-Country: se\r\nThor-Country: not-us\r\n"), sweden),
             (self.connect("Thor-Country: not-us\r\n"), ExitWish(countries: .not(["US"]))),
             (self.connect("Country: se\r\n"), .any), (self.socks5("alice"), .any),
+            // A web page can write fields into what is forwarded, but no credentials.
+            (bytes("GET http://a.test/ HTTP/1.1\r\nThor-Country: se\r\nThor-Exit: x\r\n\r\n"), .any),
+            (
+                bytes("GET http://a.test/ HTTP/1.1\r\nProxy-Authorization: Basic Y291bnRyeS1zZTo=\r\n\r\n"), sweden
+            ),
         ]
         for (request, wish) in cases {
             let connection = try Connection()

@@ -82,6 +82,37 @@ struct AnswerHeadTests {
         #expect(held.isOver)
     }
 
+    @Test("interim answers without end are not gathered, in whatever pieces they come", arguments: [1, 25, 33, 4096])
+    func interimFlood(size: Int) {
+        let flood = ByteBuffer(repeating: 0, count: 0)
+        var head = AnswerHead()
+        var (rest, passedByteCount, capacity) = (flood, 0, 0)
+        let interim = "HTTP/1.1 100 Continue\r\n\r\n"
+        for _ in 0..<200_000 where !head.isOver {
+            rest.writeString(interim)
+            while rest.readableBytes >= size, let piece = rest.readSlice(length: size) {
+                passedByteCount += head.received(piece).readableBytes
+                capacity = max(capacity, head.heldCapacity)
+            }
+        }
+        #expect(head.isOver && head.heldCapacity == 0)
+        #expect(passedByteCount % size == 0 && passedByteCount <= AnswerHead.byteLimit + 4096)
+        #expect(capacity <= 2 * AnswerHead.byteLimit)
+    }
+
+    @Test("interim answers and a head that are at the limit together are held; one byte more passes as it is")
+    func interimLimit() {
+        let interim = String(repeating: "HTTP/1.1 100 Continue\r\n\r\n", count: 2000)
+        let (start, end) = ("HTTP/1.1 200 OK\r\nX: ", "\r\n\r\n")
+        let room = AnswerHead.byteLimit - interim.utf8.count - start.utf8.count - end.utf8.count
+        let whole = interim + start + String(repeating: "x", count: room) + end
+        let long = interim + start + String(repeating: "x", count: room + 1) + end
+        for size in [7, 100_000] {
+            #expect(self.pass(whole, in: size) == whole.dropLast() + "Connection: close\r\n\r\n")
+            #expect(self.pass(long, in: size) == long)
+        }
+    }
+
     @Test("holds no byte back that it need not")
     func atOnce() {
         var head = AnswerHead()

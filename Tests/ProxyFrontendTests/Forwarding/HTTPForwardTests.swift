@@ -41,13 +41,17 @@ struct HTTPForwardTests {
         ])
     func noTargets(text: String) { #expect(HTTPForwardTarget(text, method: "GET") == nil) }
 
+    /// A channel with all that forwards.
+    private func chain() throws -> EmbeddedChannel {
+        let channel = EmbeddedChannel()
+        try channel.pipeline.syncOperations.addHandlers(HTTPForwardHandler.handlers())
+        try channel.connect(to: SocketAddress(ipAddress: "127.0.0.1", port: 1)).wait()
+        return channel
+    }
+
     /// What an origin reads of what a program sends, in pieces of `size` bytes; nil once the connection is closed.
     private func forwarded(_ bytes: String, size: Int) throws -> (text: String, isOpen: Bool) {
-        let channel = EmbeddedChannel()
-        try channel.pipeline.syncOperations.addHandlers([
-            ByteToMessageHandler(HTTPRequestDecoder(leftOverBytesStrategy: .dropBytes)), HTTPForwardHandler(),
-        ])
-        try channel.connect(to: SocketAddress(ipAddress: "127.0.0.1", port: 1)).wait()
+        let channel = try self.chain()
         var buffer = ByteBuffer(string: bytes)
         while channel.isActive, let piece = buffer.readSlice(length: min(size, buffer.readableBytes)),
             piece.readableBytes > 0
@@ -90,11 +94,7 @@ struct HTTPForwardTests {
         "what cannot be read as a request is answered with 400, and the origin gets nothing",
         arguments: ["Content-Length: 5\r\nContent-Length: 6", "Content-Length: -1", "Bad Name: x"])
     func unreadable(field: String) throws {
-        let channel = EmbeddedChannel()
-        try channel.pipeline.syncOperations.addHandlers([
-            ByteToMessageHandler(HTTPRequestDecoder(leftOverBytesStrategy: .dropBytes)), HTTPForwardHandler(),
-        ])
-        try channel.connect(to: SocketAddress(ipAddress: "127.0.0.1", port: 1)).wait()
+        let channel = try self.chain()
         channel.pipeline.fireChannelRead(ByteBuffer(string: "POST http://a.test/ HTTP/1.1\r\n\(field)\r\n\r\nhello"))
         channel.embeddedEventLoop.run()
         let answer = try #require(try channel.readOutbound(as: ByteBuffer.self))
@@ -118,13 +118,28 @@ struct HTTPForwardTests {
                 + "5\r\nhello\r\n0\r\n\r\n")
     }
 
+    @Test("no field that Connection names takes the body's length with it")
+    func connectionNamesLength() throws {
+        let request =
+            "POST http://a.test/ HTTP/1.1\r\nConnection: Content-Length, host, X-Own\r\nX-Own: 1\r\nContent-Length: 5\r\n\r\nhello"
+        #expect(
+            try self.forwarded(request, size: 4096).text
+                == "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello")
+    }
+
+    @Test("what was done to a body before it was cut into chunks is told to the origin")
+    func otherCodings() throws {
+        let request =
+            "POST http://a.test/ HTTP/1.1\r\nTransfer-Encoding: gzip\r\nTransfer-Encoding: x-y,Chunked\r\n\r\n0\r\n\r\n"
+        #expect(
+            try self.forwarded(request, size: 4096).text
+                == "POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: gzip, x-y, chunked\r\nConnection: close\r\n\r\n0\r\n\r\n"
+        )
+    }
+
     @Test("a second request, which may be for another origin, does not reach this one, and harms no answer")
     func secondRequest() throws {
-        let channel = EmbeddedChannel()
-        try channel.pipeline.syncOperations.addHandlers([
-            ByteToMessageHandler(HTTPRequestDecoder(leftOverBytesStrategy: .dropBytes)), HTTPForwardHandler(),
-        ])
-        try channel.connect(to: SocketAddress(ipAddress: "127.0.0.1", port: 1)).wait()
+        let channel = try self.chain()
         let one = "GET http://a.test/1 HTTP/1.1\r\nHost: a.test\r\n\r\n"
         try channel.writeInbound(ByteBuffer(string: one + "GET http://b.test/2 HTTP/1.1\r\nHost: b.test\r\n\r\n"))
         let sent = try #require(try channel.readInbound(as: ByteBuffer.self))
@@ -144,16 +159,72 @@ struct HTTPForwardTests {
         _ = try? channel.finish(acceptAlreadyClosed: true)
     }
 
+    /// Counts the bytes that the decoder behind it gets.
+    private final class Counter: ChannelInboundHandler {
+        typealias InboundIn = ByteBuffer
+        private(set) var byteCount = 0
+
+        func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+            self.byteCount += Self.unwrapInboundIn(data).readableBytes
+            context.fireChannelRead(data)
+        }
+    }
+
+    @Test(
+        "what comes behind a request is not held, though the decoder stops there; the connection ends with the answer",
+        arguments: [
+            "GET http://a.test/ HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n",
+            "GET http://a.test/ HTTP/1.1\r\n\r\nCONNECT a.test:1 HTTP/1.1\r\n\r\n",
+            "GET http://a.test/ HTTP/1.1\r\n\r\n",
+        ])
+    func behind(start: String) throws {
+        let channel = try self.chain()
+        let pipeline = channel.pipeline.syncOperations
+        let counter = Counter()
+        let decoder = try pipeline.handler(type: ByteToMessageHandler<HTTPRequestDecoder>.self)
+        try pipeline.addHandler(counter, position: .before(decoder))
+        try channel.writeInbound(ByteBuffer(string: start))
+        #expect(try channel.readInbound(as: ByteBuffer.self) != nil)
+        let piece = ByteBuffer(repeating: UInt8(ascii: "x"), count: 4096)
+        for _ in 0..<256 { try channel.writeInbound(piece) }
+        #expect(counter.byteCount == start.utf8.count)
+        #expect(try channel.readInbound(as: ByteBuffer.self) == nil)
+        try channel.writeOutbound(ByteBuffer(string: "HTTP/1.1 204 None\r\n\r\n"))
+        #expect(channel.isActive)
+        channel.embeddedEventLoop.advanceTime(by: HTTPForwardHandler.answerRest)
+        #expect(!channel.isActive)
+        _ = try? channel.finish(acceptAlreadyClosed: true)
+    }
+
+    @Test("an empty line behind a request is no other request")
+    func emptyLine() throws {
+        let channel = try self.chain()
+        try channel.writeInbound(ByteBuffer(string: "POST http://a.test/ HTTP/1.1\r\nContent-Length: 1\r\n\r\nx"))
+        try channel.writeInbound(ByteBuffer(string: "\r\n"))
+        try channel.writeOutbound(ByteBuffer(string: "HTTP/1.1 204 None\r\n\r\n"))
+        channel.embeddedEventLoop.advanceTime(by: HTTPForwardHandler.answerRest)
+        #expect(channel.isActive)
+        _ = try? channel.finish(acceptAlreadyClosed: true)
+    }
+
+    @Test("a trailer without end breaks the request off")
+    func endlessTrailer() throws {
+        let channel = try self.chain()
+        try channel.writeInbound(
+            ByteBuffer(string: "POST http://a.test/ HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: "))
+        let piece = ByteBuffer(repeating: UInt8(ascii: "x"), count: 4096)
+        for _ in 0..<16 { try channel.writeInbound(piece) }
+        // The stream's handler ends the connection.
+        #expect(throws: ByteToMessageDecoderError.PayloadTooLargeError.self) { try channel.writeInbound(piece) }
+        _ = try? channel.finish(acceptAlreadyClosed: true)
+    }
+
     @Test("an answer that has rested for its time is over when the second request comes")
     func restedAlready() throws {
         for (rest, isOpen) in [
             (HTTPForwardHandler.answerRest - .nanoseconds(1), true), (HTTPForwardHandler.answerRest, false),
         ] {
-            let channel = EmbeddedChannel()
-            try channel.pipeline.syncOperations.addHandlers([
-                ByteToMessageHandler(HTTPRequestDecoder(leftOverBytesStrategy: .dropBytes)), HTTPForwardHandler(),
-            ])
-            try channel.connect(to: SocketAddress(ipAddress: "127.0.0.1", port: 1)).wait()
+            let channel = try self.chain()
             let request = "GET http://a.test/ HTTP/1.1\r\nHost: a.test\r\n\r\n"
             try channel.writeInbound(ByteBuffer(string: request))
             try channel.writeOutbound(ByteBuffer(string: "HTTP/1.1 204 None\r\n\r\n"))
@@ -166,11 +237,7 @@ struct HTTPForwardTests {
 
     @Test("an answer that is not there yet, or that the program has still to take, does not rest")
     func restlessAnswer() throws {
-        let channel = EmbeddedChannel()
-        try channel.pipeline.syncOperations.addHandlers([
-            ByteToMessageHandler(HTTPRequestDecoder(leftOverBytesStrategy: .dropBytes)), HTTPForwardHandler(),
-        ])
-        try channel.connect(to: SocketAddress(ipAddress: "127.0.0.1", port: 1)).wait()
+        let channel = try self.chain()
         let request = "GET http://a.test/ HTTP/1.1\r\nHost: a.test\r\n\r\n"
         try channel.writeInbound(ByteBuffer(string: request + request))
         let loop = channel.embeddedEventLoop
@@ -264,7 +331,7 @@ struct HTTPForwardTests {
         _ = try? channel.finish(acceptAlreadyClosed: true)
     }
 
-    @Test("the handshake reads where to, and keeps the head as it came")
+    @Test("the handshake reads where to, and keeps the head as it came; it heeds no wish, which a web page can write")
     func handshake() throws {
         let head = "GET http://a.test:81/x HTTP/1.1\r\nThor-Country: se\r\nProxy-Authorization: Basic eDp5\r\n\r\n"
         for splits in [[], [1], Array(1..<head.utf8.count)] {
@@ -272,10 +339,16 @@ struct HTTPForwardTests {
             let request = ProxyRequest(
                 proxyProtocol: .forward, target: .connect(host: "a.test", port: 81),
                 credentials: ProxyCredentials(username: bytes("x"), password: bytes("y")),
-                fieldWishes: [bytes("country-se")], forwardedHead: bytes(head))
+                forwardedHead: bytes(head))
             #expect(result.end == .request(request))
             #expect(result.rest == bytes("body"))
         }
+        let upgrade = Transcript(bytes("GET http://a.test/ HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n"))
+        guard case .request(let request) = upgrade.end else {
+            Issue.record("no request")
+            return
+        }
+        #expect(request.forwardedHead == bytes("GET http://a.test/ HTTP/1.1\r\nConnection: Upgrade\r\n\r\n"))
         let refused = Transcript(bytes(head), access: .password(bytes("z")))
         #expect(String(decoding: refused.sent, as: UTF8.self).hasPrefix("HTTP/1.1 407 "))
     }

@@ -168,7 +168,7 @@ struct SOCKS5HandshakeTests {
         let greeting = SOCKS5Bytes.accountGreeting
         let right = Transcript(greeting + SOCKS5Bytes.account(bytes("any"), bytes("secret")), access: access)
         #expect(right.sent == [5, 2, 1, 0])
-        for wrong in ["", "secre", "secrets", "Secret"] {
+        for wrong in ["", "secre", "secrets", "Secret", "sEcret", "seCret", "secRet", "secrEt", "secreT"] {
             let result = Transcript(greeting + SOCKS5Bytes.account(bytes("any"), bytes(wrong)), access: access)
             #expect(result.sent == [5, 2, 1, 1])
             #expect(result.end == .finished)

@@ -145,6 +145,31 @@ struct ProxyServerTests {
         }
     }
 
+    @Test(
+        "nonsense ends its own connection alone",
+        arguments: [
+            [9], [0x16, 3, 1], [5, 0], [4, 9] + bytes("qz"), bytes("GET qz HTTP/9.9\r\n\r\n"), bytes("\r\n\0"),
+        ])
+    func nonsense(_ words: [UInt8]) async throws {
+        try await self.withServer { port, _ in
+            let other = try await self.connect(port)
+            try await other.channel.writeAndFlush(
+                ByteBuffer(bytes: SOCKS5Bytes.greeting + SOCKS5Bytes.name(bytes("a.test")) + bytes("before"))
+            ).get()
+            for _ in 0..<10 {
+                let one = try await self.connect(port)
+                // The server may be the first to close.
+                try? await one.channel.writeAndFlush(ByteBuffer(bytes: words)).get()
+                try? await one.channel.close(mode: .output).get()
+                _ = try await one.answer.get()
+            }
+            // That one said all it had to, and its stream lives.
+            try await other.channel.writeAndFlush(ByteBuffer(bytes: bytes("behind"))).get()
+            try await other.channel.close(mode: .output).get()
+            #expect(try await other.answer.get() == [5, 0] + socks5Failure(0) + bytes("beforebehind"))
+        }
+    }
+
     @Test("a connection above the limit is closed")
     func limit() async throws {
         var limits = ProxyLimits()

@@ -121,6 +121,18 @@ struct StatusSocketTests {
             }, discard: {})
     }
 
+    @Test("two traces share no circuit, not even of one place", .timeLimit(.minutes(1)))
+    func tracesApart() async throws {
+        let asked = NIOLockedValueBox<Set<IsolationKey>>([])
+        for _ in 0..<2 {
+            _ = try await self.trace("http://a.test/") { request in
+                asked.withLockedValue { _ = $0.insert(request.isolation) }
+                return .failure(.noCircuit)
+            }
+        }
+        #expect(asked.withLockedValue { $0.count } == 2)
+    }
+
     @Test("a traced stream goes on over the socket, to the first byte of the answer", .timeLimit(.minutes(1)))
     func traced() async throws {
         let asked = NIOLockedValueBox<StreamRequest?>(nil)
