@@ -170,7 +170,8 @@ public final class OnionClient: Service {
         return self.eventLoop.submit { core.value.status() }
     }
 
-    /// How the start goes on; ends with the client.
+    /// How the start goes on, and after it what stands in the way of circuits, and that nothing does any more; ends with the
+    /// client.
     public var progress: AsyncStream<ClientProgress> { self.board.updates() }
 
     /// Do something with the core on its loop.

@@ -3,7 +3,7 @@ import ServiceLifecycle
 import ThorDaemon
 
 /// Tells on standard output, and to the service manager, how the start goes on: `NN% text` lines, and `ready` at the first
-/// open circuit.
+/// open circuit. What stands in the way after that is the service manager's alone.
 struct ProgressReport: Service, CustomStringConvertible {
     let progress: AsyncStream<ClientProgress>
 
@@ -12,13 +12,14 @@ struct ProgressReport: Service, CustomStringConvertible {
     func run() async throws {
         var wasReady = false
         for await progress in self.progress.cancelOnGracefulShutdown() {
-            StandardOutput.line("\(progress.percent)% \(progress.text)")
+            let step = "\(progress.percent)% \(progress.text)"
+            if !wasReady { StandardOutput.line(step) }
             if progress.isReady, !wasReady {
                 wasReady = true
                 StandardOutput.ready()
                 ServiceManager.ofProcess.ready("ready")
             } else {
-                ServiceManager.ofProcess.status("\(progress.percent)% \(progress.text)")
+                ServiceManager.ofProcess.status(progress.isReady ? "ready" : step)
             }
         }
         // A service that returns ends the daemon, and there may just be no more to tell.

@@ -1,3 +1,4 @@
+import OnionAddress
 public import OnionCells
 
 /// Why a stream or a look-up came to nothing.
@@ -22,4 +23,17 @@ public enum StreamFailure: Error, Equatable, Sendable {
     case notReady(String)
     /// The client is stopping.
     case shuttingDown
+}
+
+extension StreamFailure {
+    /// What a log may say of it: nothing of what the program asked for.
+    package var logText: String {
+        switch self {
+        case .noExitAllows(let port): "noExitAllows(port: \(Scrubbed(port)))"
+        case .noExitMeets(let wish): "noExitMeets(\(Scrubbed(wish)))"
+        case .ended, .noCircuit, .tooManyCircuits, .invalidRequest, .wishNotUnderstood, .addressRefused, .notReady,
+            .shuttingDown:
+            "\(self)"
+        }
+    }
 }

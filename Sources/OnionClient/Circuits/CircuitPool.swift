@@ -11,7 +11,9 @@ import OnionDirectory
 /// Report events as they happen, then call ``advance(now:)`` and do what it says. It returns a list, as one event (a
 /// circuit that is ready) may serve many requests.
 ///
-/// - Invariant: a circuit that carried, or was built for, one isolation key never serves another.
+/// - Invariant: a circuit that carried, or was built for, one isolation key never serves another. One that was built for a
+///   wish out of the ordinary serves that very wish alone. One that was had while exits were left out is a detour to whoever
+///   does not leave them out, and serves him only where nothing else can be had.
 /// - Source: DESIGN §10 *Isolation*, *Circuits are built ahead of need*
 struct CircuitPool: Sendable {
     /// A circuit's name; never used twice.
@@ -52,7 +54,8 @@ struct CircuitPool: Sendable {
     private struct Entry: Sendable {
         var phase: Phase
         let wish: CircuitWish
-        let excluded: Set<Ed25519PublicKey>
+        /// The exits that were left out when it was begun for somebody, or given to him.
+        var excluded: Set<Ed25519PublicKey>
         var exit: ConsensusRouter?
         /// Whose streams it carries, or is to carry.
         var isolation: IsolationKey?
@@ -74,8 +77,10 @@ struct CircuitPool: Sendable {
 
     /// What comes of a demand that no open circuit serves.
     private enum Prospect {
-        /// A circuit is, or will be, under construction.
+        /// A circuit is, or will soon be, under construction.
         case circuit
+        /// One will be, but nothing can be begun at present.
+        case later
         /// All that there may be carry streams.
         case noRoom
         /// None can be built for a long time.
@@ -293,18 +298,27 @@ struct CircuitPool: Sendable {
             } else if stuck.contains(request.demand) {
                 waiting.append(request)
             } else if let key = self.openCircuit(for: request.demand) {
-                self.use(key, by: request.demand.isolation, now)
+                self.use(key, by: request.demand, now)
                 actions.append(.attach(request.key, to: key))
-            } else if !request.demand.wish.isForDirectory,
-                stuck.count >= self.rules.limits.waitingDemandCount
+            } else {
+                let isOneTooMany =
+                    stuck.count >= self.rules.limits.waitingDemandCount
                     || program.map({ stuckDestinations[$0, default: 0] }) ?? 0
                         >= self.share(of: self.rules.limits.waitingDemandCount)
-            {
-                // While nothing can be built that is the cause, and not the limit.
-                actions.append(self.mayBuild ? .refuse(request.key) : .giveUp(request.key))
-            } else {
-                switch self.see(to: request.demand, now, isHopeless: isHopeless, &actions) {
-                case .circuit:
+                let prospect: Prospect
+                if isOneTooMany, !request.demand.wish.isForDirectory {
+                    // While nothing can be built that is the cause, and not the limit.
+                    prospect = self.mayBuild ? .noRoom : .hopeless
+                } else {
+                    prospect = self.see(to: request.demand, now, isHopeless: isHopeless, &actions)
+                }
+                if prospect != .circuit, let detour = self.openDetour(for: request.demand) {
+                    self.use(detour, by: request.demand, now)
+                    actions.append(.attach(request.key, to: detour))
+                    continue
+                }
+                switch prospect {
+                case .circuit, .later:
                     stuck.insert(request.demand)
                     if let program { stuckDestinations[program, default: 0] += 1 }
                     waiting.append(request)
@@ -317,21 +331,39 @@ struct CircuitPool: Sendable {
         self.withdrawn = []
     }
 
-    private mutating func give(_ key: CircuitKey, to isolation: IsolationKey) {
+    private mutating func give(_ key: CircuitKey, to demand: Demand) {
         guard self.entries[key]?.isolation == nil else { return }
-        self.change(key) { $0.isolation = isolation }
-        self.keysByIsolation[isolation, default: []].append(key)
+        self.change(key) { entry in
+            entry.isolation = demand.isolation
+            entry.excluded = demand.excluded
+        }
+        self.keysByIsolation[demand.isolation, default: []].append(key)
     }
 
     /// The circuit for a demand: one that has its isolation already rather than a clean one.
     private func openCircuit(for demand: Demand) -> CircuitKey? {
         // The youngest of one's own, the oldest of the clean: so it is always the same one, and each gets its turn.
         var own: CircuitKey?
-        for key in self.ownKeys(for: demand) where self.isOpen(key, for: demand) { own = max(own ?? key, key) }
+        for key in self.ownKeys(for: demand) where self.isOpen(key, for: demand) && !self.isDetour(key, for: demand) {
+            own = max(own ?? key, key)
+        }
         if let own { return own }
         var clean: CircuitKey?
         for key in self.cleanKeys(for: demand) where self.isOpen(key, for: demand) { clean = min(clean ?? key, key) }
         return clean
+    }
+
+    /// The circuit for a demand that nothing better can be had for: the oldest, which has been led least far.
+    private func openDetour(for demand: Demand) -> CircuitKey? {
+        var detour: CircuitKey?
+        for key in self.ownKeys(for: demand) where self.isOpen(key, for: demand) { detour = min(detour ?? key, key) }
+        return detour
+    }
+
+    /// Whether exits were left out for the sake of a circuit that the demand would not leave out: a destination can lead a
+    /// program from exit to exit by refusing them, and what the program does elsewhere must not follow.
+    private func isDetour(_ key: CircuitKey, for demand: Demand) -> Bool {
+        self.entries[key].map { !$0.excluded.isSubset(of: demand.excluded) } ?? false
     }
 
     private func ownKeys(for demand: Demand) -> [CircuitKey] { self.keysByIsolation[demand.isolation] ?? [] }
@@ -357,11 +389,19 @@ struct CircuitPool: Sendable {
 
     private func suits(_ entry: Entry, _ demand: Demand) -> Bool {
         guard let exit = entry.exit, entry.isolation == nil || entry.isolation == demand.isolation else { return false }
-        return demand.wish.isMet(by: exit) && !demand.excluded.contains(exit.identity)
+        return self.serves(entry, demand.wish) && !demand.excluded.contains(exit.identity)
     }
 
-    private mutating func use(_ key: CircuitKey, by isolation: IsolationKey, _ now: NIODeadline) {
-        self.give(key, to: isolation)
+    /// Whether a circuit's exit will do, and nobody led it there: whoever makes a program wish for a port, as any web page can,
+    /// or for a country, must not choose the exit of what others do, or what it does besides.
+    private func serves(_ entry: Entry, _ wish: CircuitWish) -> Bool {
+        // One whose path is still to be drawn counts as what it was meant for.
+        guard let exit = entry.exit else { return entry.wish == wish }
+        return (entry.wish == wish || self.rules.defaultWishes.contains(entry.wish)) && wish.isMet(by: exit)
+    }
+
+    private mutating func use(_ key: CircuitKey, by demand: Demand, _ now: NIODeadline) {
+        self.give(key, to: demand)
         self.change(key) { entry in
             entry.firstUsedAt = entry.firstUsedAt ?? now
             entry.lastUsedAt = now
@@ -376,7 +416,8 @@ struct CircuitPool: Sendable {
         to demand: Demand, _ now: NIODeadline, isHopeless: Bool, _ actions: inout [Action]
     ) -> Prospect {
         var hasSlow = false
-        for key in self.ownKeys(for: demand) where self.isBuilding(key, for: demand) {
+        for key in self.ownKeys(for: demand)
+        where self.isBuilding(key, for: demand) && !self.isDetour(key, for: demand) {
             guard self.isSlow(key, now) else { return .circuit }
             hasSlow = true
         }
@@ -385,25 +426,27 @@ struct CircuitPool: Sendable {
             if self.isSlow(key, now) { hasSlow = true } else { ahead = min(ahead ?? key, key) }
         }
         if let ahead {
-            self.give(ahead, to: demand.isolation)
+            self.give(ahead, to: demand)
             return .circuit
         }
         if !hasSlow {
             if isHopeless { return .hopeless }
             if self.isCrowded(for: demand) { return .noRoom }
         }
+        guard self.mayBegin(now) else { return .later }
         self.build(demand.wish, for: demand.isolation, excluding: demand.excluded, now, &actions)
         return .circuit
     }
+
+    /// Whether anything can be built now, as far as consensus, guards and failures go.
+    private func mayBegin(_ now: NIODeadline) -> Bool { self.mayBuild && self.notBefore.map { $0 <= now } ?? true }
 
     private mutating func buildAhead(_ now: NIODeadline, _ actions: inout [Action]) {
         self.recentWishes = self.recentWishes.filter { now - $0.value < self.rules.limits.wishMemory }
         for wish in self.rules.defaultWishes + self.recentWishes.keys where !self.impossibleWishes.contains(wish) {
             let have = self.entries.values.count { entry in
                 // What is to be let go has streams, and so somebody's isolation.
-                guard entry.isolation == nil else { return false }
-                // One whose path is still to be drawn counts as what it was meant for.
-                return entry.exit.map(wish.isMet) ?? (entry.wish == wish)
+                entry.isolation == nil && self.serves(entry, wish)
             }
             guard have < self.rules.limits.cleanCircuitCount else { continue }
             // One at a time: the path of each decides whether it serves the next wish, too.
@@ -415,7 +458,7 @@ struct CircuitPool: Sendable {
         _ wish: CircuitWish, for isolation: IsolationKey?, excluding: Set<Ed25519PublicKey>, _ now: NIODeadline,
         _ actions: inout [Action]
     ) {
-        guard self.mayBuild, self.notBefore.map({ $0 <= now }) ?? true,
+        guard self.mayBegin(now),
             self.buildingCount < self.rules.limits.concurrentBuildCount || wish.isForDirectory
         else { return }
         let (share, part) = self.shares(of: wish, isolation)

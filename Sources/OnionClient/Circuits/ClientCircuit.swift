@@ -198,7 +198,10 @@ final class ClientCircuit {
     /// A cell from a hop that is not the end of a complete circuit.
     private func controlReceived(_ payload: RawSpan, from hop: Int) throws(CircuitError) {
         var walker = RelayMessageWalker()
-        while let message = try walker.nextMessage(in: payload) {
+        var next = try walker.nextMessage(in: payload)
+        // A cell that says nothing is one that nobody would notice.
+        guard next != nil else { throw .messageNotAllowed(.drop) }
+        while let message = next {
             try RelayRules.check(message.command, .backward, self.build.position(of: hop))
             let data = payload.extracting(message.data)
             switch message.command {
@@ -217,6 +220,7 @@ final class ClientCircuit {
                 // No stream has been opened, and no window has begun.
                 throw .messageNotAllowed(message.command)
             }
+            next = try walker.nextMessage(in: payload)
         }
     }
 

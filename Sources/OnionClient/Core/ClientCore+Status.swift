@@ -28,10 +28,21 @@ extension ClientCore {
     }
 
     /// How the start goes on; after it, what stands in the way of every circuit, if anything does.
-    private var progress: ClientProgress {
-        guard self.board.current.isReady, let obstacle else { return self.board.current }
-        let step = self.isExpired || self.isNetworkTooSmall ? ClientStep.loadingRouters : .connectingToGuard
-        return ClientProgress(percent: step.percent, text: "\(step.text) (\(obstacle))")
+    var progress: ClientProgress {
+        guard self.board.current.isReady else { return self.board.current }
+        if let obstacle {
+            let step = self.isExpired || self.isNetworkTooSmall ? ClientStep.loadingRouters : .connectingToGuard
+            return ClientProgress(step, because: obstacle)
+        }
+        return self.buildingObstacle.map { ClientProgress(.buildingCircuit, because: $0) } ?? self.board.current
+    }
+
+    /// Why there is no circuit although all is there that one needs; nil while there is one, or may soon be.
+    var buildingObstacle: String? {
+        guard self.pool.openCircuitCount == 0, self.failuresInARow >= CircuitPool.failuresWithoutPause else {
+            return nil
+        }
+        return "the last \(self.failuresInARow) failed; trying again"
     }
 
     /// A circuit as the user sees it; nil if it is gone.

@@ -2,6 +2,7 @@ import CoreMetrics
 import DirectoryClient
 import Logging
 import NIOCore
+import OnionAddress
 import OnionCells
 import OnionCircuits
 import OnionCrypto
@@ -30,6 +31,8 @@ final class ClientCore {
 
     // What the directory said.
     private(set) var consensus: Consensus?
+    /// Why no path can be drawn from it, if none can.
+    private var networkObstacle: PathError?
     private(set) var assignment: PathAssignment
     private(set) var settings = ClientCircuit.Settings(NetworkParameters())
     /// When the consensus was seen to have expired, and no newer one had come.
@@ -53,6 +56,8 @@ final class ClientCore {
     private let metrics = ClientMetrics()
     private(set) var builtCount: UInt64 = 0
     private(set) var failedCount: UInt64 = 0
+    /// How many builds have failed since a circuit was last complete.
+    private(set) var failuresInARow = 0
     /// When a circuit was last open and the list had not expired.
     private(set) var lastReadyAt: NIODeadline
 
@@ -150,6 +155,7 @@ final class ClientCore {
             if let router = self.consensus?.router(identity) { self.links?.probe(router) }
         }
         self.turn()
+        if !self.isShutDown { self.board.reportAfterStart(self.progress) }
     }
 
     // MARK: The directory's word
@@ -175,7 +181,8 @@ final class ClientCore {
             // A router that is gone takes the circuit with it sooner or later; no new stream should be there then.
             self.pool.retire(key)
         }
-        if let obstacle = pathObstacle(in: consensus) {
+        self.networkObstacle = pathObstacle(in: consensus)
+        if let obstacle = self.networkObstacle {
             self.board.report(.loadingRouters, because: "\(obstacle); waiting for more")
             self.logger.info("no circuit can be built", metadata: ["error.code": "\(obstacle)"])
         } else {
@@ -190,13 +197,13 @@ final class ClientCore {
     }
 
     /// Whether no path can be drawn from the consensus: only a newer one helps.
-    var isNetworkTooSmall: Bool { self.consensus.map { pathObstacle(in: $0) != nil } ?? false }
+    var isNetworkTooSmall: Bool { self.networkObstacle != nil }
 
     /// Why no circuit at all can be begun now, whatever it is for; nil while one can, or while there is no consensus yet.
     var obstacle: String? {
-        guard let consensus else { return nil }
+        guard self.consensus != nil else { return nil }
         if self.isExpired { return Self.expired }
-        if let error = pathObstacle(in: consensus) { return "\(error)" }
+        if let networkObstacle { return "\(networkObstacle)" }
         return self.usableGuards.isEmpty ? Self.noGuard : nil
     }
 
@@ -412,7 +419,7 @@ final class ClientCore {
             self.circuits[key] = circuit
             self.links?.begin(circuit)
         } catch {
-            self.logger.debug("no path", metadata: ["error": "\(error)"])
+            self.logger.debug("no path", metadata: ["error": "\(Self.logText(error))"])
             self.noPath(key, wish, error)
         }
         // One that is built ahead may leave room for another.
@@ -438,6 +445,12 @@ final class ClientCore {
             guard let request = self.waiting.removeValue(forKey: lost) else { continue }
             self.fail(request, self.impossible(wish, error))
         }
+    }
+
+    /// An error for a log, which shows nothing of what a program asked for.
+    static func logText(_ error: PathError) -> String {
+        if case .noLastHop(.exit(let port)) = error { return "no exit for port \(Scrubbed(port))" }
+        return "\(error)"
     }
 
     func impossible(_ wish: CircuitWish, _ error: PathError) -> StreamFailure {
@@ -482,7 +495,9 @@ final class ClientCore {
         case .newPathWithout(let hop) where hop > 0 && hop < circuit.path.count:
             self.suspects.blame(circuit.path[hop].identity, now: self.eventLoop.now)
             self.hasTrouble = true
-        case .refreshConsensusThenNewPath: self.hasTrouble = true
+        case .refreshConsensusThenNewPath:
+            self.hasTrouble = true
+            self.blameForHandshake(error, on: circuit)
         case .newPathWithout, .newPath, .newLink, .waitThenNewPath, .fixConfiguration: break
         }
         if case .buildTimedOut = error {
@@ -492,6 +507,15 @@ final class ClientCore {
         if self.isGuardsFault(error, circuit) { self.strike(circuit.guardRouter.identity) }
         // The guard may have another onion key by now.
         if error == .destroyed(hop: 0, .handshakeFailed) { self.hasTrouble = true }
+    }
+
+    /// The hop's answer was not its own: it said nonsense, or the hop before, which passed it on, has changed it. The guard is
+    /// judged by its link alone.
+    private func blameForHandshake(_ error: CircuitError, on circuit: ClientCircuit) {
+        guard case .handshakeFailed(let hop) = error, hop > 0, hop < circuit.path.count else { return }
+        for router in circuit.path[max(1, hop - 1)...hop] {
+            self.suspects.blame(router.identity, now: self.eventLoop.now)
+        }
     }
 
     /// Whether a circuit ended because its guard did not answer as it should: refused, said nonsense, or kept silent.
@@ -539,6 +563,7 @@ final class ClientCore {
 extension ClientCore: ClientCircuitOwner {
     func circuitReady(_ circuit: ClientCircuit) {
         self.builtCount += 1
+        self.failuresInARow = 0
         // From Create on: dialling a guard is no measure of circuits.
         if let begun = circuit.exchanges.first?.askedAt { self.buildTimes.built(in: self.eventLoop.now - begun) }
         self.applyBuildTimes()
@@ -564,7 +589,14 @@ extension ClientCore: ClientCircuitOwner {
         self.circuits[circuit.key] = nil
         self.destinations[circuit.key] = nil
         self.pool.circuitEnded(circuit.key, now: self.eventLoop.now)
-        if wasBuilding { self.failedCount += 1 }
+        if wasBuilding {
+            self.failedCount += 1
+            self.failuresInARow += 1
+            // Once: the start need not tell of each.
+            if self.failuresInARow == CircuitPool.failuresWithoutPause, let buildingObstacle {
+                self.board.report(.buildingCircuit, because: buildingObstacle)
+            }
+        }
         self.learn(from: error, on: circuit)
         self.logger.debug(
             "circuit ended", metadata: ["error.code": "\(error)", "circuit.complete": "\(!wasBuilding)"])
@@ -657,7 +689,9 @@ extension ClientCore: PendingRequestOwner {
                 self.decide(.tryAgain(byAnotherExit: byAnotherExit), request, exit: attempt.exit)
             case .fail: promise.succeed(.failed(reason))
             }
-        case (.resolved(let resolved), .lookUp(_, let promise)): promise.succeed(resolved)
+        case (.resolved(let resolved), .lookUp(_, let promise)):
+            let allowsLoopback = self.consensus?.parameters.allows(.allowLoopback) ?? false
+            promise.succeed(resolved.withoutPrivateAddresses(allowsLoopback: allowsLoopback))
         case (.refused(let reason), _):
             if StreamRetry.isOfSite(reason) { self.siteRefused(request, attempt) }
             self.decide(request.retry.refused(reason), request, exit: attempt.exit)

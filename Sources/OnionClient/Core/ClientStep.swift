@@ -23,6 +23,13 @@ enum ClientStep {
     }
 }
 
+extension ClientProgress {
+    /// A step that takes long, and why.
+    init(_ step: ClientStep, because reason: String) {
+        self.init(percent: step.percent, text: "\(step.text) (\(reason))")
+    }
+}
+
 extension ProgressBoard {
     /// Report a step, and why it takes long if it does.
     func report(_ step: ClientStep, because reason: String? = nil) {

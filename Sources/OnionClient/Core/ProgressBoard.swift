@@ -1,16 +1,25 @@
 import NIOConcurrencyHelpers
 
-/// Shows how the start goes on, to any number of readers on any thread. The percentage never falls.
+/// Shows how the start goes on, to any number of readers on any thread. The percentage never falls. After the start it shows
+/// what stands in the way of circuits.
 final class ProgressBoard: Sendable {
     private struct State {
         var progress = ClientProgress(percent: 0, text: "starting")
+        /// What the readers were told last.
+        var told = ClientProgress(percent: 0, text: "starting")
         var readers: [Int: AsyncStream<ClientProgress>.Continuation] = [:]
         var nextReader = 0
         var isOver = false
+
+        mutating func tell(_ progress: ClientProgress) {
+            self.told = progress
+            for reader in self.readers.values { reader.yield(progress) }
+        }
     }
 
     private let state = NIOLockedValueBox(State())
 
+    /// How far the start has come.
     var current: ClientProgress { self.state.withLockedValue { $0.progress } }
 
     /// What there is now, and then every change, until the client ends. A slow reader misses steps, not the last one.
@@ -20,7 +29,7 @@ final class ProgressBoard: Sendable {
                 guard !state.isOver else { return nil }
                 state.nextReader += 1
                 state.readers[state.nextReader] = continuation
-                continuation.yield(state.progress)
+                continuation.yield(state.told)
                 return state.nextReader
             }
             guard let id else { return continuation.finish() }
@@ -36,7 +45,14 @@ final class ProgressBoard: Sendable {
             let progress = ClientProgress(percent: percent, text: text)
             guard percent >= state.progress.percent, progress != state.progress, !state.progress.isReady else { return }
             state.progress = progress
-            for reader in state.readers.values { reader.yield(progress) }
+            state.tell(progress)
+        }
+    }
+
+    /// Report what stands in the way of a client that was ready, or that nothing does any more.
+    func reportAfterStart(_ progress: ClientProgress) {
+        self.state.withLockedValue { state in
+            if state.progress.isReady, progress != state.told { state.tell(progress) }
         }
     }
 

@@ -154,7 +154,7 @@ struct CircuitPoolTests {
     }
 
     @Test("of clean circuits the oldest serves, of one's own the youngest, and one's own before a clean one")
-    func choice() {
+    func choice() throws {
         for count in 2...16 {
             var pool = self.makePool {
                 $0.limits.cleanCircuitCount = count
@@ -174,12 +174,93 @@ struct CircuitPoolTests {
             $0.limits.cleanCircuitCount = 1
         }
         _ = self.settle(&pool, self.start, exit: self.otherExit)
-        let older = pool.circuitKeys
-        _ = self.ask(&pool, "a", port: 22, at: self.start)
+        let older = try #require(pool.circuitKeys.first)
+        pool.rules.defaultWishes.append(.port(80))
+        _ = self.ask(&pool, "a", port: 80, at: self.start)
         let own = self.attached(self.settle(&pool, self.start, exit: self.exit))
-        #expect(own.count == 1 && own[0] > older[0])
+        #expect(own.count == 1 && own[0] > older)
         _ = self.ask(&pool, "a", port: 443, at: self.start)
         #expect(self.attached(self.settle(&pool, self.start, exit: self.exit)) == own)
+    }
+
+    static let wishes = [
+        CircuitWish.port(80, exit: ExitWish(countries: .only(["XX"]))),
+        .port(443, exit: ExitWish(countries: .not(["YY"]))), .port(22), .resolver,
+    ]
+    /// What `otherExit` does not meet.
+    static let narrowWishes = [
+        CircuitWish.port(443, exit: ExitWish(countries: .only(["XX"]))), .port(22), .port(80),
+    ]
+
+    /// A router that meets every one of the wishes.
+    private func chosenExit() throws -> ConsensusRouter {
+        let router = try TestRouter().listed("chosen", port: 3, country: "XX")
+        #expect((Self.wishes + Self.narrowWishes).allSatisfy { $0.isMet(by: router) })
+        return router
+    }
+
+    @Test(
+        "a circuit that was built for a wish serves its own program no other, and the same again",
+        arguments: Self.wishes)
+    func builtForWish(wish: CircuitWish) throws {
+        let exit = try self.chosenExit()
+        var pool = self.makePool { $0.limits.cleanCircuitCount = 0 }
+        func ask(_ wish: CircuitWish) throws -> CircuitPool.CircuitKey {
+            _ = pool.requestAdded(
+                wish, isolation: self.key("a"), deadline: self.start + .seconds(60), now: self.start)
+            return try #require(self.attached(self.settle(&pool, self.start, exit: exit)).first)
+        }
+        let (chosen, again) = (try ask(wish), try ask(wish))
+        let (ordinary, other) = (try ask(.port(80)), try ask(.port(443)))
+        // What nobody chose does for whoever wants what it happens to be.
+        let odd = try ask(.port(23))
+        #expect(again == chosen && ordinary != chosen && other == ordinary && odd == ordinary)
+    }
+
+    @Test("nor does it take over one under construction")
+    func underConstructionForWish() {
+        var pool = self.makePool { $0.limits.cleanCircuitCount = 0 }
+        for port in [22, 443] as [UInt16] {
+            _ = self.ask(&pool, "a", port: port, at: self.start)
+            _ = self.settle(&pool, self.start, exit: self.exit, opens: false)
+        }
+        #expect(pool.circuitKeys.count == 2)
+    }
+
+    @Test("what is built ahead for a remembered wish serves that wish, and nobody else", arguments: Self.narrowWishes)
+    func rememberedForWish(wish: CircuitWish) throws {
+        let chosen = try self.chosenExit()
+        var pool = self.makePool {
+            $0.defaultWishes = [.port(443)]
+            $0.limits.circuitCount = 1000
+        }
+        var builtForWish: Set<CircuitPool.CircuitKey> = []
+        func settle() -> [CircuitPool.CircuitKey] {
+            var attached: [CircuitPool.CircuitKey] = []
+            for _ in 0..<50 {
+                let actions = pool.advance(now: self.start, mayBuild: true)
+                if actions.isEmpty { break }
+                attached += self.attached(actions)
+                for case .build(let key, let built, _) in actions {
+                    if built == wish { builtForWish.insert(key) }
+                    pool.pathDrawn(key, exit: built == wish ? chosen : self.otherExit)
+                    pool.circuitOpened(key, now: self.start)
+                }
+            }
+            return attached
+        }
+        func ask(_ wish: CircuitWish, _ user: String) -> [CircuitPool.CircuitKey] {
+            _ = pool.requestAdded(
+                wish, isolation: self.key(user), deadline: self.start + .seconds(60), now: self.start)
+            return settle()
+        }
+        _ = ask(wish, "page")
+        for user in 0..<100 {
+            let attached = ask(.port(443), "\(user)")
+            #expect(attached.count == 1 && builtForWish.isDisjoint(with: attached))
+        }
+        #expect(builtForWish.count == 1 + pool.rules.limits.cleanCircuitCount)
+        #expect(builtForWish.isSuperset(of: ask(wish, "other")))
     }
 
     @Test("whoever waits gets the oldest of the circuits that are built ahead, and it counts as clean no longer")
@@ -206,16 +287,155 @@ struct CircuitPoolTests {
     func ownUnderConstruction() {
         var pool = self.makePool {
             $0.defaultWishes = [.port(443)]
-            $0.limits.cleanCircuitCount = 1
-            $0.limits.wishMemory = .zero
+            $0.limits.cleanCircuitCount = 0
         }
-        _ = self.settle(&pool, self.start, exit: self.otherExit, opens: false)
-        _ = self.ask(&pool, "a", port: 22, at: self.start)
+        _ = self.ask(&pool, "a", at: self.start)
         _ = self.settle(&pool, self.start, exit: self.exit, opens: false)
-        #expect(pool.circuitKeys.count == 2)
-        _ = self.ask(&pool, "a", port: 443, at: self.start)
-        _ = self.settle(&pool, self.start, exit: self.exit, opens: false)
-        #expect(pool.circuitKeys.count == 2)
+        pool.rules.limits.cleanCircuitCount = 1
+        for _ in 0..<2 {
+            _ = self.settle(&pool, self.start, exit: self.exit, opens: false)
+            #expect(pool.circuitKeys.count == 2)
+            _ = self.ask(&pool, "a", at: self.start)
+        }
+    }
+
+    // MARK: Detours
+
+    /// The one circuit that a request gets.
+    private func circuit(
+        _ pool: inout CircuitPool, _ user: String = "a", excluded: Set<Ed25519PublicKey> = [], at now: NIODeadline,
+        exit: ConsensusRouter
+    ) throws -> CircuitPool.CircuitKey {
+        _ = self.ask(&pool, user, excluded: excluded, at: now)
+        let attached = self.attached(self.settle(&pool, now, exit: exit))
+        try #require(attached.count == 1)
+        return attached[0]
+    }
+
+    /// A circuit by `exit`, and then a detour by `otherExit`: begun for a request that `exit` has refused, or clean before.
+    private func addDetour(
+        _ pool: inout CircuitPool, clean: Bool = false
+    ) throws -> (first: CircuitPool.CircuitKey, detour: CircuitPool.CircuitKey) {
+        pool.rules.limits.cleanCircuitCount = 0
+        let first = try self.circuit(&pool, at: self.start, exit: self.exit)
+        if clean {
+            pool.rules.limits.cleanCircuitCount = 1
+            _ = self.settle(&pool, self.start, exit: self.otherExit)
+            pool.rules.limits.cleanCircuitCount = 0
+        }
+        let before = pool.circuitKeys
+        let detour = try self.circuit(&pool, excluded: [self.exit.identity], at: self.start, exit: self.otherExit)
+        #expect(detour > first && before.contains(detour) == clean)
+        return (first, detour)
+    }
+
+    @Test("what a refusal led to is a detour: only who leaves out as much goes there too", arguments: [false, true])
+    func detour(clean: Bool) throws {
+        var pool = self.makePool { $0.defaultWishes = [.port(443)] }
+        let (first, detour) = try self.addDetour(&pool, clean: clean)
+        #expect(try self.circuit(&pool, at: self.start, exit: self.exit) == first)
+        for excluded in [[self.exit.identity], [self.exit.identity, TestRouter().identity.publicKey]] {
+            #expect(try self.circuit(&pool, excluded: Set(excluded), at: self.start, exit: self.exit) == detour)
+        }
+        // Who leaves out another exit has not been led there.
+        let other = Set([self.otherExit.identity])
+        #expect(try self.circuit(&pool, excluded: other, at: self.start, exit: self.exit) == first)
+    }
+
+    @Test(
+        "where there are detours alone a clean circuit serves, or one under construction, or a new one",
+        arguments: 0..<3)
+    func detourLast(way: Int) throws {
+        var pool = self.makePool { $0.defaultWishes = [.port(443)] }
+        let (first, detour) = try self.addDetour(&pool)
+        pool.circuitEnded(first, now: self.start)
+        pool.rules.limits.cleanCircuitCount = way == 0 ? 0 : 1
+        _ = self.settle(&pool, self.start, exit: self.exit, opens: way == 1)
+        let clean = pool.circuitKeys.filter { $0 != detour }
+        pool.rules.limits.cleanCircuitCount = 0
+        #expect(clean.count == (way == 0 ? 0 : 1))
+        _ = self.ask(&pool, "a", at: self.start)
+        let actions = self.settle(&pool, self.start, exit: self.exit, opens: way == 0)
+        let serving = try #require(pool.circuitKeys.last)
+        #expect(pool.circuitKeys == [detour, serving] && (way == 0 || clean == [serving]))
+        if way == 2 {
+            #expect(actions.isEmpty && pool.waitingRequestCount == 1)
+            pool.circuitOpened(serving, now: self.start)
+            #expect(self.attached(pool.advance(now: self.start, mayBuild: true)) == [serving])
+        } else {
+            #expect(self.attached(actions) == [serving])
+        }
+        // It is no detour.
+        #expect(try self.circuit(&pool, at: self.start, exit: self.exit) == serving)
+    }
+
+    @Test(
+        "a detour under construction is not waited for by who leaves out less, and a clean one becomes one then already"
+    )
+    func detourUnderConstruction() throws {
+        for cleanCount in 0...1 {
+            var pool = self.makePool {
+                $0.defaultWishes = [.port(443)]
+                $0.limits.cleanCircuitCount = cleanCount
+            }
+            _ = self.settle(&pool, self.start, exit: self.otherExit, opens: false)
+            pool.rules.limits.cleanCircuitCount = 0
+            _ = self.ask(&pool, "a", excluded: [self.exit.identity], at: self.start)
+            _ = self.settle(&pool, self.start, exit: self.otherExit, opens: false)
+            let detour = try #require(pool.circuitKeys.first)
+            #expect(pool.circuitKeys.count == 1)
+            _ = self.ask(&pool, "a", at: self.start)
+            _ = self.settle(&pool, self.start, exit: self.exit, opens: false)
+            #expect(pool.circuitKeys.count == 2)
+            pool.circuitOpened(detour, now: self.start)
+            #expect(self.attached(pool.advance(now: self.start, mayBuild: true)) == [detour])
+            #expect(pool.waitingRequestCount == 1)
+        }
+    }
+
+    /// What there is none of, so that no other circuit can be had.
+    enum Want: CaseIterable { case room, guards, places, patience, list }
+
+    @Test("a detour serves before a request is sent away, or waits for what cannot be begun", arguments: Want.allCases)
+    func detourAtLast(want: Want) throws {
+        var pool = self.makePool()
+        let (first, detour) = try self.addDetour(&pool)
+        pool.circuitEnded(first, now: self.start)
+        let further = try self.circuit(
+            &pool, excluded: [self.exit.identity, self.otherExit.identity], at: self.start,
+            exit: TestRouter().listed("further", port: 3))
+        #expect(further > detour)
+        switch want {
+        case .room: pool.rules.limits.circuitCount = pool.circuitKeys.count
+        case .places: pool.rules.limits.waitingDemandCount = 0
+        case .patience:
+            _ = self.ask(&pool, "b", at: self.start)
+            for _ in 0...CircuitPool.failuresWithoutPause {
+                _ = self.settle(&pool, self.start, exit: self.exit, opens: false)
+                pool.circuitEnded(try #require(pool.circuitKeys.last), now: self.start)
+            }
+        case .guards, .list: break
+        }
+        let request = try #require(self.ask(&pool, "a", at: self.start))
+        let actions = pool.advance(
+            now: self.start, mayBuild: want != .guards && want != .list, isHopeless: want == .list)
+        #expect(actions.contains(.attach(request, to: detour)))
+    }
+
+    @Test("a detour is nobody else's, takes new streams for ten minutes, and none after a new identity is wanted")
+    func detourIsACircuit() throws {
+        let excluded = Set([self.exit.identity])
+        var pool = self.makePool { $0.defaultWishes = [.port(443)] }
+        let (_, detour) = try self.addDetour(&pool, clean: true)
+        let other = try self.circuit(&pool, "b", excluded: excluded, at: self.start, exit: self.otherExit)
+        #expect(other != detour)
+        let (almost, over) = (self.start + .seconds(599), self.start + .seconds(600))
+        #expect(try self.circuit(&pool, excluded: excluded, at: almost, exit: self.otherExit) == detour)
+        let next = try self.circuit(&pool, excluded: excluded, at: over, exit: self.otherExit)
+        #expect(next != detour && pool.phase(of: detour) == .retiring)
+        pool.retireAll()
+        let last = try self.circuit(&pool, excluded: excluded, at: over, exit: self.otherExit)
+        #expect(last != next && pool.phase(of: next) == .retiring)
     }
 
     @Test("a program that tries many ports moves other ports out of memory, and has no more remembered")

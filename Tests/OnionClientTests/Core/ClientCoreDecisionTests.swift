@@ -282,6 +282,22 @@ struct ClientCoreDecisionTests {
         }
     }
 
+    @Test("two clients with one list have secrets of their own, and draw other guards")
+    func ownSecrets() async throws {
+        try await withCoreAlone(self.routers(30), ["guard-sample-size=20"]) { alone in
+            let consensus = alone.consensus
+            try await alone.onLoop { core in
+                let other = ClientCore(
+                    eventLoop: core.eventLoop, configuration: core.configuration, board: ProgressBoard(),
+                    logger: core.logger)
+                other.adopt(consensus)
+                #expect(other.assignment.secret != core.assignment.secret)
+                #expect(other.sample.identities != core.sample.identities)
+                other.shutDown()
+            }
+        }
+    }
+
     @Test("what was to be done in a turn is not done after the end")
     func turnAfterEnd() async throws {
         try await withCoreAlone(self.routers(5), begin: { $0.shutDown() }) { alone in

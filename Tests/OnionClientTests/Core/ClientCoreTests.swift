@@ -293,21 +293,29 @@ struct ClientCoreTests {
         }
     }
 
-    @Test("an exit that could not reach a destination is left out for the next who wants to go there")
+    @Test(
+        "an exit that could not reach a destination is left out for that user's next stream there, until a new identity"
+    )
     func avoided() async throws {
         try await withClient { client in
             client.discard(try await client.open("refused-once").get())
-            let promise = client.loop.makePromise(of: OpenedStream.self)
-            let avoidedCount = try await client.onLoop { core, _ in
-                let request = PendingRequest(
-                    .stream(.host("refused-once", port: 443), earlyData: ByteBuffer(), promise), wish: .port(443),
-                    isolation: IsolationKey(protocolName: "test", username: []), deadline: .now() + .seconds(20),
-                    limits: core.limits, owner: core)
-                core.addNew(request)
-                return request.avoided.count
+            let avoidedCount = { (user: String) in
+                let promise = client.loop.makePromise(of: OpenedStream.self)
+                let count = try await client.onLoop { core, _ in
+                    let request = PendingRequest(
+                        .stream(.host("refused-once", port: 443), earlyData: ByteBuffer(), promise), wish: .port(443),
+                        isolation: IsolationKey(protocolName: "test", username: Array(user.utf8)),
+                        deadline: .now() + .seconds(20), limits: core.limits, owner: core)
+                    core.addNew(request)
+                    return request.avoided.count
+                }
+                client.discard(try await promise.futureResult.get())
+                return count
             }
-            #expect(avoidedCount == 1)
-            client.discard(try await promise.futureResult.get())
+            #expect(try await avoidedCount("") == 1)
+            #expect(try await avoidedCount("another") == 0)
+            try await client.onLoop { core, _ in core.newIdentity() }
+            #expect(try await avoidedCount("") == 0)
         }
     }
 

@@ -32,6 +32,23 @@ struct ProgressBoardTests {
         #expect(board.current == ClientProgress(percent: 75, text: "connecting to a guard (y)"))
     }
 
+    @Test("what stands in the way after the start is told once, and that it is gone; the start itself is over")
+    func afterStart() async {
+        let board = ProgressBoard()
+        let (ready, obstacle) = (ClientProgress(percent: 100, text: "ready"), ClientProgress(percent: 50, text: "x"))
+        board.reportAfterStart(obstacle)
+        board.report(100, "ready")
+        var updates = board.updates().makeAsyncIterator()
+        for progress in [ready, obstacle, obstacle, ready, obstacle] { board.reportAfterStart(progress) }
+        #expect(board.current == ready)
+        var late = board.updates().makeAsyncIterator()
+        board.finish()
+        var told: [ClientProgress] = []
+        while let progress = await updates.next() { told.append(progress) }
+        #expect(told == [ready, obstacle, ready, obstacle])
+        #expect(await late.next() == obstacle)
+    }
+
     @Test("whoever asks after the end hears nothing more")
     func over() async {
         let board = ProgressBoard()

@@ -103,8 +103,18 @@ struct GuardSampleTests {
         #expect(vacancies(self.now + .minutes(14), self.unixTime) == 0)
         #expect(vacancies(self.now + .minutes(15), self.unixTime) == 2)
         #expect(sample.members.count == 2)
-        _ = vacancies(self.now, self.unixTime + GuardSample.unlistedSeconds)
+        _ = vacancies(self.now, self.unixTime + 20 * 86_400 - 1)
+        #expect(sample.members.count == 2)
+        _ = vacancies(self.now, self.unixTime + 20 * 86_400)
         #expect(sample.members.isEmpty)
+    }
+
+    @Test("of the time when a member was added the day alone is kept")
+    func day() {
+        let times = [UInt64(1_799_971_199), 1_799_971_200, 1_800_057_599].map {
+            someSample(1, unixTime: $0).members[0].addedAt
+        }
+        #expect(times == [1_799_884_800, 1_799_971_200, 1_799_971_200])
     }
 
     @Test("a smaller sample asks for none; one out of the consensus grows by its size at most, and to twice that")

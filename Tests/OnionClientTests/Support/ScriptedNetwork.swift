@@ -186,7 +186,7 @@ final class ScriptedCircuit: CircuitEndpointOwner {
         _ endpoint: CircuitEndpoint, opened stream: OnionStream, by command: RelayCommand, data: ByteBuffer
     ) throws(CircuitError) {
         if command == .resolve {
-            return stream.resolved(.answers([.init(.address(.v4(0x0102_0304)), ttlSeconds: 60)]))
+            return stream.resolved(Self.answer(to: try? Resolve(data: data)))
         }
         guard let begin = try? Begin(data: data), case .host(let host, _) = begin.target else {
             return stream.end(.notAllowed)
@@ -212,6 +212,16 @@ final class ScriptedCircuit: CircuitEndpointOwner {
         case "dies-once": isFirst ? self.network.destroy(self) : self.connect(stream)
         default: self.connect(stream)
         }
+    }
+
+    private static func answer(to query: Resolve?) -> Resolved {
+        let addresses: [UInt32] =
+            switch query {
+            case .addresses(of: "private.test"): [0x7f00_0001, 0x0a00_0001, 0xc0a8_0101]
+            case .addresses(of: "mixed.test"): [0x7f00_0001, 0x0102_0304]
+            case .addresses, .name, nil: [0x0102_0304]
+            }
+        return .answers(addresses.map { .init(.address(.v4($0)), ttlSeconds: 60) })
     }
 
     private func connect(_ stream: OnionStream) {

@@ -88,9 +88,12 @@ struct TestClient: Sendable {
 }
 
 /// Run `body` with a client that has a consensus of five routers.
+///
+/// - Parameter assignments: network parameters, as `NAME=VALUE`.
 @discardableResult
 func withClient<T: Sendable>(
-    _ world: TestWorld? = nil, revealsDestinations: Bool = false, limits: OnionClient.Limits = OnionClient.Limits(),
+    _ world: TestWorld? = nil, _ assignments: [String] = [], revealsDestinations: Bool = false,
+    limits: OnionClient.Limits = OnionClient.Limits(),
     _ body: (TestClient) async throws -> T
 ) async throws -> T {
     let world = try world ?? TestWorld()
@@ -112,7 +115,8 @@ func withClient<T: Sendable>(
             try router.listed(
                 "router\(index)", port: port, linkKey: world.linkKey.publicKey,
                 policy: ["reject *:25", "accept *:*"], country: ["DE", "FR", "SE", "US", "JP"][index % 5])
-        }, now: TimeAndChance.system.unixSeconds, key: world.directoryKey)
+        }, now: TimeAndChance.system.unixSeconds, parameters: .testNetwork.setting(assignments),
+        key: world.directoryKey)
     var configuration = OnionClient.Configuration(
         directoryHost: "127.0.0.1", directoryPort: 1, directoryKey: world.directoryKey.publicKey,
         stateDirectory: world.stateDirectory)
