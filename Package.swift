@@ -172,7 +172,9 @@ let package = Package(
                 "ThorDaemon", asyncHTTPClient, nioConcurrencyHelpers, nioCore, nioHTTP1, nioPosix, nioSSL,
             ],
             swiftSettings: houseRules),
-        .target(name: "Confinement", dependencies: ["CConfinement", nioCore, nioPosix], swiftSettings: houseRules),
+        .target(
+            name: "Confinement", dependencies: ["CConfinement", "OnionLink", nioCore, nioPosix],
+            swiftSettings: houseRules),
         .target(
             name: "ThorTestnet", dependencies: ["OnionCrypto", "OnionDirectory", "ThorDaemon", unixSignals],
             swiftSettings: houseRules),
@@ -281,7 +283,7 @@ let package = Package(
             dependencies: [
                 "OnionAddress", "OnionCells", "OnionCircuits", "OnionClient", "OnionCrypto", "OnionDirectory",
                 "OnionLink",
-                "OnionStreams", logging, nioCore, nioPosix,
+                "OnionStreams", logging, nioCore, nioEmbedded, nioPosix,
             ],
             swiftSettings: houseRules),
         .testTarget(
@@ -302,7 +304,7 @@ let package = Package(
             ],
             swiftSettings: houseRules),
         .testTarget(
-            name: "ConfinementTests", dependencies: ["Confinement", "TestSupport", nioCore, nioPosix],
+            name: "ConfinementTests", dependencies: ["Confinement", "OnionLink", "TestSupport", nioCore, nioPosix],
             swiftSettings: houseRules),
         .testTarget(
             name: "ThorChatTests", dependencies: ["TestSupport", "ThorChat", "ThorDaemon"], swiftSettings: houseRules),
@@ -316,11 +318,15 @@ let package = Package(
             name: "ThorDirectoryTests", dependencies: ["DirectoryServer", "ThorDaemon", "thor-directory"],
             swiftSettings: houseRules),
         .testTarget(
-            name: "ThorProxyTests", dependencies: ["OnionClient", "ProxyFrontend", "ThorDaemon", "thor-proxy"],
+            name: "ThorProxyTests",
+            dependencies: ["OnionClient", "ProxyFrontend", "ThorDaemon", "thor-proxy", argumentParser],
             swiftSettings: houseRules),
         .testTarget(
             name: "ThorRouterTests",
-            dependencies: ["DirectoryClient", "OnionDirectory", "OnionRouter", "ThorDaemon", "thor-router"],
+            dependencies: [
+                "DirectoryClient", "OnionAddress", "OnionDirectory", "OnionRouter", "ThorDaemon", "thor-router",
+                argumentParser,
+            ],
             swiftSettings: houseRules),
         .testTarget(
             name: "IntegrationTests",
@@ -346,7 +352,8 @@ let package = Package(
             ]
                 + fuzzPrograms.map { "Sources/\($0)/Main.swift" },
             sources: ["Replay"] + fuzzPrograms.map { "Sources/\($0)" }, swiftSettings: houseRules),
-        .testTarget(name: "DocumentationTests", dependencies: ["AttackSuite"], swiftSettings: houseRules),
+        .testTarget(
+            name: "DocumentationTests", dependencies: ["AttackSuite", "OnionDirectory"], swiftSettings: houseRules),
         .testTarget(
             name: "FaultTests",
             dependencies: [
@@ -356,7 +363,10 @@ let package = Package(
                 nioCore, nioPosix, nioTLS,
             ],
             swiftSettings: houseRules),
-        .testTarget(name: "AttackSuiteTests", dependencies: ["AttackSuite"], swiftSettings: houseRules),
+        .testTarget(
+            name: "AttackSuiteTests",
+            dependencies: ["AttackSuite", "OnionDirectory", "ThorDaemon", "ThorTestnet", nioConcurrencyHelpers],
+            swiftSettings: houseRules),
         .testTarget(
             name: "AttackTests",
             dependencies: [

@@ -6,16 +6,19 @@ package struct Attack: Sendable {
     package let expects: String
     /// Whether it needs daemons of its own, so that only `thor-testnet attack` can play it.
     package let needsDaemons: Bool
+    /// It may take so long; then nothing is known.
+    let timeLimit: Duration
     package let play: @Sendable (Arena) async throws -> Outcome
 
     init(
         _ name: String, tries: String, expects: String, needsDaemons: Bool = false,
-        play: @escaping @Sendable (Arena) async throws -> Outcome
+        timeLimit: Duration = .seconds(90), play: @escaping @Sendable (Arena) async throws -> Outcome
     ) {
         self.name = name
         self.tries = tries
         self.expects = expects
         self.needsDaemons = needsDaemons
+        self.timeLimit = timeLimit
         self.play = play
     }
 }

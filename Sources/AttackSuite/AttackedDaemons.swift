@@ -13,10 +13,11 @@ package struct AttackedDaemons: Sendable {
         package var executables: String
         package var ownExecutable: String
         package var logLevel: LogLevel
-        package var say: @Sendable (String) -> Void
+        /// Shows a line to the person at the terminal; false if nobody reads it any more.
+        package var say: @Sendable (String) -> Bool
 
         package init(
-            executables: String, ownExecutable: String, logLevel: LogLevel, say: @escaping @Sendable (String) -> Void
+            executables: String, ownExecutable: String, logLevel: LogLevel, say: @escaping @Sendable (String) -> Bool
         ) {
             self.executables = executables
             self.ownExecutable = ownExecutable
@@ -35,11 +36,24 @@ package struct AttackedDaemons: Sendable {
     private let stops: AsyncStream<Void>.Continuation
     private let run: Task<Int32, any Error>
 
+    /// What becomes of the daemons while they start.
+    private struct Start: Sendable {
+        var network: NetworkDescription?
+        /// What was said to the person at the terminal.
+        var lines: [String] = []
+        var hasEnded = false
+    }
+
+    /// The daemons have ended before all were ready; they have said why.
+    private struct EndedBefore: Error {}
+
     /// Start the network, and wait until it serves.
+    ///
+    /// - Throws: ``OperatorError`` that has what the daemons said, if it does not come up.
     package static func start(_ configuration: Configuration) async throws -> AttackedDaemons {
         let directory = try NetworkDirectory(path: nil)
         let (stops, stop) = AsyncStream.makeStream(of: Void.self)
-        let described = NIOLockedValueBox<NetworkDescription?>(nil)
+        let state = NIOLockedValueBox(Start())
         let run: Task<Int32, any Error>
         do {
             let plan = try NetworkPlan(
@@ -49,9 +63,11 @@ package struct AttackedDaemons: Sendable {
             let runner = try NetworkRunner(
                 .init(
                     plan: plan, executables: configuration.executables, ownExecutable: configuration.ownExecutable,
-                    jsonPath: nil, onReady: { network in described.withLockedValue { $0 = network } }, say: { _ in }))
+                    jsonPath: nil, onReady: { network in state.withLockedValue { $0.network = network } },
+                    say: { line in state.withLockedValue { $0.lines.append(line) } }))
             run = Task {
                 var runner = runner
+                defer { state.withLockedValue { $0.hasEnded = true } }
                 return try await runner.run(until: stops)
             }
         } catch {
@@ -60,9 +76,9 @@ package struct AttackedDaemons: Sendable {
         }
         do {
             try await Wait.until("the network is ready", seconds: Self.startSeconds) {
-                described.withLockedValue { $0 != nil }
+                state.withLockedValue { $0.network != nil || $0.hasEnded }
             }
-            guard let network = described.withLockedValue({ $0 }) else { throw PeerError.noService("no network") }
+            guard let network = state.withLockedValue({ $0.network }) else { throw EndedBefore() }
             let starter = try DaemonStarter(
                 executables: configuration.executables, directory: directory.path, logLevel: configuration.logLevel,
                 watching: Self.processes(network))
@@ -70,20 +86,30 @@ package struct AttackedDaemons: Sendable {
                 arena: try await Self.arena(network, directory, starter), starter: starter, stops: stop, run: run)
         } catch {
             stop.yield()
-            _ = await run.result
-            throw error
+            let result = await run.result
+            try Task.checkCancellation()
+            var said = state.withLockedValue { $0.lines }
+            if !(error is EndedBefore) { said.append("\(error)") }
+            if case .failure(let failure) = result { said.append("\(failure)") }
+            throw OperatorError(
+                "the network to be attacked did not start:\n\(said.joined(separator: "\n"))", advice: "",
+                status: .unavailable)
         }
     }
 
     /// Stop everything; the directory goes as well.
     package func stop() async {
+        await self.starter.stopAll()
         self.stops.yield()
         _ = await self.run.result
     }
 
     private static func processes(_ network: NetworkDescription) -> [ProcessWatch] {
         let daemons =
-            [("directory server", network.directory.pid), ("proxy", network.proxy.pid)]
+            [
+                (DaemonRole.directory.description, network.directory.pid),
+                (DaemonRole.proxy.description, network.proxy.pid),
+            ]
             + network.routers.map { ("router \($0.nickname)", $0.pid) }
         return daemons.compactMap { ProcessWatch(name: $0.0, processID: $0.1) }
     }

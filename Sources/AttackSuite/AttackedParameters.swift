@@ -4,8 +4,10 @@ package import OnionDirectory
 package enum AttackedParameters {
     /// What a test network raises so that one user can load it, and an attacker must not find raised.
     private static let real: [NetworkParameter] = [
-        .allowOneHopBegin, .streamsPerCircuit, .beginsPerSecond, .beginBurst, .resolvesPerCircuit, .resolvesTotal,
-        .circuitsPerClientLink, .createsPerSecond, .createBurst, .handshakeQueuePerLink,
+        .allowOneHopBegin, .streamsTotal, .streamsPerCircuit, .beginsPerSecond, .beginBurst, .resolvesPerCircuit,
+        .resolvesTotal,
+        .circuitsPerClientLink, .createsPerSecond, .createBurst, .handshakeQueuePerLink, .connectionsPerAddress,
+        .halfOpenPerAddress, .connectsPerSecond, .connectBurst,
     ]
 
     /// As `NAME=VALUE`, over those of a test network.

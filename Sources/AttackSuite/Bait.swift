@@ -8,60 +8,34 @@ import ThorTestnet
 
 /// A real thor-proxy whose directory is ours: we hold the directory key, and list exactly three routers, so that every
 /// circuit of its streams goes over them in the order that we choose. Between the two lies the network under attack.
-final class Bait: Sendable {
+struct Bait: Sendable {
     let user: HonestUser
-    let daemon: StartedDaemon
-    private let directory: HostileDirectory
-    private let starter: DaemonStarter
 
-    /// Start the proxy, and wait until it has a circuit.
+    /// Start it, wait until it has a circuit, let `body` use it, stop it.
     ///
     /// - Parameter path: guard, middle, exit.
-    static func start(_ arena: Arena, path: [ConsensusRouter]) async throws -> Bait {
+    /// - Throws: ``Crash`` if it has ended by itself.
+    static func with<R>(
+        _ arena: Arena, path: [ConsensusRouter], _ body: (Bait) async throws -> R
+    ) async throws -> R {
         let starter = try arena.needDaemons()
         let consensus = try ForgedConsensus(arena).along(path)
         let directory = try await HostileDirectory(
             key: arena.directorySecret, ForgedConsensus.serving(consensus, key: arena.directorySecret))
-        let daemon = try starter.start(
-            .proxy,
-            [
-                "\(directory.endpoint)", try starter.writeKey(arena.network.directoryKey), "--listen", "127.0.0.1:0",
-            ])
         do {
-            let bait = Bait(
-                user: HonestUser(proxy: try await daemon.ready()), daemon: daemon, directory: directory,
-                starter: starter)
-            return bait
-        } catch {
-            await starter.stop(daemon)
+            let daemon = try starter.start(
+                .proxy,
+                [
+                    "\(directory.endpoint)", try starter.writeKey(arena.network.directoryKey), "--listen",
+                    "127.0.0.1:0",
+                ])
+            let result = try await starter.using(daemon) {
+                try await body(Bait(user: HonestUser(proxy: try await daemon.ready())))
+            }
             await directory.stop()
-            throw error
-        }
-    }
-
-    private init(user: HonestUser, daemon: StartedDaemon, directory: HostileDirectory, starter: DaemonStarter) {
-        self.user = user
-        self.daemon = daemon
-        self.directory = directory
-        self.starter = starter
-    }
-
-    func stop() async {
-        await self.starter.stop(self.daemon)
-        await self.directory.stop()
-    }
-
-    /// Start it, let `body` use it, stop it.
-    static func with<R>(
-        _ arena: Arena, path: [ConsensusRouter], _ body: (Bait) async throws -> R
-    ) async throws -> R {
-        let bait = try await Self.start(arena, path: path)
-        do {
-            let result = try await body(bait)
-            await bait.stop()
             return result
         } catch {
-            await bait.stop()
+            await directory.stop()
             throw error
         }
     }

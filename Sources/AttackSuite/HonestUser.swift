@@ -1,3 +1,4 @@
+import Glibc
 import HostilePeers
 import NIOConcurrencyHelpers
 import NIOCore
@@ -75,6 +76,7 @@ final class UserConnection: Sendable {
         var received: [UInt8] = []
         var byteCount = 0
         var isClosed = false
+        var isReset = false
         var hasClosed = false
     }
 
@@ -105,6 +107,9 @@ final class UserConnection: Sendable {
     var isClosed: Bool { self.state.withLockedValue { $0.isClosed } }
     /// Whether it was closed, and not by us.
     var isBroken: Bool { self.state.withLockedValue { $0.isClosed && !$0.hasClosed } }
+
+    /// Whether the other side has reset it.
+    var isReset: Bool { self.state.withLockedValue { $0.isReset } }
 
     func send(_ bytes: [UInt8]) { self.channel.writeAndFlush(ByteBuffer(bytes: bytes), promise: nil) }
 
@@ -145,6 +150,9 @@ final class UserConnection: Sendable {
 
         func channelInactive(context: ChannelHandlerContext) { self.state.withLockedValue { $0.isClosed = true } }
 
-        func errorCaught(context: ChannelHandlerContext, error: any Error) { context.close(promise: nil) }
+        func errorCaught(context: ChannelHandlerContext, error: any Error) {
+            if (error as? IOError)?.errnoCode == ECONNRESET { self.state.withLockedValue { $0.isReset = true } }
+            context.close(promise: nil)
+        }
     }
 }

@@ -1,7 +1,8 @@
 import Foundation
 package import Glibc
+import ThorTestnet
 
-/// Sees whether a process is still the same, and how much memory it uses.
+/// Sees whether a process is still the same, and how much memory it has used.
 package struct ProcessWatch: Sendable, Equatable {
     package let name: String
     package let processID: pid_t
@@ -18,10 +19,10 @@ package struct ProcessWatch: Sendable, Equatable {
 
     package var isAlive: Bool { Self.startTime(of: self.processID) == self.startTime }
 
-    /// Resident memory in bytes; 0 when the process is gone.
+    /// The most memory, in bytes, that was ever resident: what was used and given back counts too. 0 when the process is gone.
     package var residentByteCount: Int {
         let status = (try? String(contentsOfFile: "/proc/\(self.processID)/status", encoding: .utf8)) ?? ""
-        let line = status.split(separator: "\n").first { $0.hasPrefix("VmRSS:") }
+        let line = status.split(separator: "\n").first { $0.hasPrefix("VmHWM:") }
         return (line?.split(separator: " ").dropFirst().first.flatMap { Int($0) } ?? 0) << 10
     }
 
@@ -36,16 +37,26 @@ package struct ProcessWatch: Sendable, Equatable {
     }
 }
 
-/// The memory that no daemon may use more of, whatever is done to it: what all its queues may hold (network parameter
-/// `process-queue-limit`), and as much as a busy daemon needs besides.
+/// The memory that no daemon may use more of, whatever is done to it.
 enum MemoryCeiling {
+    /// For a router or a proxy: what all its queues may hold (network parameter `process-queue-limit`), and as much as a busy
+    /// one needs besides.
     static let byteCount = (256 + 128) << 20
+    /// For a directory server: what its answers may hold that nobody takes, and as much as a busy one needs besides.
+    static let directoryByteCount = (128 + 64) << 20
+
+    /// - Parameter name: of a process, as ``DaemonStarter`` names it.
+    private static func byteCount(of name: String) -> Int {
+        [DaemonRole.directory.description, DaemonRole.directory.executable].contains(name)
+            ? Self.directoryByteCount : Self.byteCount
+    }
 
     /// What is wrong, or nil.
     static func failure(_ resident: [(name: String, byteCount: Int)]) -> String? {
-        let over = resident.filter { $0.byteCount > Self.byteCount }
+        let over = resident.filter { $0.byteCount > Self.byteCount(of: $0.name) }
         guard !over.isEmpty else { return nil }
-        let told = over.map { "\($0.name) uses \($0.byteCount >> 20) MiB" }.joined(separator: ", ")
-        return "\(told), and the ceiling is \(Self.byteCount >> 20) MiB"
+        return over.map { name, byteCount in
+            "\(name) used \(byteCount >> 20) MiB, and its ceiling is \(Self.byteCount(of: name) >> 20) MiB"
+        }.joined(separator: "; ")
     }
 }

@@ -42,6 +42,8 @@ package final class HostileCircuit {
     private var events: [Event] = []
     /// Tags of the cells from the last hop that count, in order.
     package private(set) var receivedTags: [CellTag] = []
+    /// The Create for each hop, which names the circuit there.
+    package private(set) var creates: [[UInt8]] = []
     /// What the first hop answered.
     package private(set) var firstCreated: [UInt8]?
 
@@ -67,6 +69,7 @@ package final class HostileCircuit {
     package func create(_ router: ConsensusRouter, _ handshake: CircuitHandshake.Client? = nil) async throws {
         let handshake =
             handshake ?? CircuitHandshake.Client(identity: router.identity, onionKey: router.onionKey)
+        self.creates.append(handshake.create)
         self.link.send(self.id, CellCommand.create.rawValue, handshake.create)
         guard let cell = await self.link.next(of: self.id) else {
             throw PeerError.circuitFailed("\(router.nickname) does not answer a Create")
@@ -81,6 +84,7 @@ package final class HostileCircuit {
 
     package func extend(to router: ConsensusRouter) async throws {
         let handshake = CircuitHandshake.Client(identity: router.identity, onionKey: router.onionKey)
+        self.creates.append(handshake.create)
         self.send([Message(.extend, 0, router.identity.rawBytes + handshake.create)], command: .relayEarly)
         let event = await self.next()
         guard case .message(_, let answer) = event, answer.command == RelayCommand.extended.rawValue else {

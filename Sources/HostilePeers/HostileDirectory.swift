@@ -32,6 +32,12 @@ package final class HostileDirectory: Sendable {
     package let endpoint: Endpoint
     private let listener: any Channel
     private let counts: NIOLockedValueBox<[DirectoryFrameType: Int]>
+    private let traffic: NIOLockedValueBox<Traffic>
+
+    private struct Traffic: Sendable {
+        var connectionCount = 0
+        var sentByteCount = 0
+    }
 
     /// Listen on loopback.
     package init(key: Ed25519PrivateKey, greeting: Greeting = .hello, _ habit: @escaping Habit) async throws {
@@ -41,6 +47,8 @@ package final class HostileDirectory: Sendable {
         let hello = try DirectoryHello.make(linkKey: linkKey.publicKey, expires: expires, signedBy: key)
         let counts = NIOLockedValueBox<[DirectoryFrameType: Int]>([:])
         self.counts = counts
+        let traffic = NIOLockedValueBox(Traffic())
+        self.traffic = traffic
         let first: [Reply] =
             switch greeting {
             case .hello: [.message(.hello(hello.bytes))]
@@ -50,7 +58,8 @@ package final class HostileDirectory: Sendable {
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
                     _ = try tls.addServerHandlers(to: channel.pipeline.syncOperations)
-                    try channel.pipeline.syncOperations.addHandler(Session(first: first, counts: counts, habit: habit))
+                    try channel.pipeline.syncOperations.addHandler(
+                        Session(first: first, counts: counts, traffic: traffic, habit: habit))
                 }
             }
             .bind(host: "127.0.0.1", port: 0).get()
@@ -61,6 +70,12 @@ package final class HostileDirectory: Sendable {
     /// How often it was told a kind of thing.
     package func count(of type: DirectoryFrameType) -> Int { self.counts.withLockedValue { $0[type, default: 0] } }
 
+    /// How often TLS came up.
+    package var connectionCount: Int { self.traffic.withLockedValue { $0.connectionCount } }
+
+    /// Bytes that are no frame, and of frames that do not end, which the kernel has taken.
+    package var sentByteCount: Int { self.traffic.withLockedValue { $0.sentByteCount } }
+
     package func stop() async { try? await self.listener.close().get() }
 
     private final class Session: ChannelInboundHandler {
@@ -69,18 +84,24 @@ package final class HostileDirectory: Sendable {
         private static let chunk = ByteBuffer(repeating: 0x54, count: 64 * 1024)
         private let first: [Reply]
         private let counts: NIOLockedValueBox<[DirectoryFrameType: Int]>
+        private let traffic: NIOLockedValueBox<Traffic>
         private let habit: Habit
         private var decoder = DirectoryFrameDecoder(receiver: .directory)
         private var endlessByteCount = 0
 
-        init(first: [Reply], counts: NIOLockedValueBox<[DirectoryFrameType: Int]>, habit: @escaping Habit) {
+        init(
+            first: [Reply], counts: NIOLockedValueBox<[DirectoryFrameType: Int]>, traffic: NIOLockedValueBox<Traffic>,
+            habit: @escaping Habit
+        ) {
             self.first = first
             self.counts = counts
+            self.traffic = traffic
             self.habit = habit
         }
 
         func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
             guard case .handshakeCompleted = event as? TLSUserEvent else { return }
+            self.traffic.withLockedValue { $0.connectionCount += 1 }
             self.perform(self.first, context)
         }
 
@@ -103,10 +124,9 @@ package final class HostileDirectory: Sendable {
                     var bytes = ByteBuffer()
                     guard (try? message.write(to: &bytes)) != nil else { continue }
                     context.writeAndFlush(self.wrapOutboundOut(bytes), promise: nil)
-                case .bytes(let bytes):
-                    context.writeAndFlush(self.wrapOutboundOut(ByteBuffer(bytes: bytes)), promise: nil)
+                case .bytes(let bytes): self.send(ByteBuffer(bytes: bytes), context)
                 case .endless(let bytes, let byteCount):
-                    context.writeAndFlush(self.wrapOutboundOut(ByteBuffer(bytes: bytes)), promise: nil)
+                    self.send(ByteBuffer(bytes: bytes), context)
                     self.endlessByteCount = byteCount
                     self.pour(context)
                 case .close: context.close(promise: nil)
@@ -119,7 +139,14 @@ package final class HostileDirectory: Sendable {
         private func pour(_ context: ChannelHandlerContext) {
             while self.endlessByteCount > 0, context.channel.isActive, context.channel.isWritable {
                 self.endlessByteCount -= Self.chunk.readableBytes
-                context.writeAndFlush(self.wrapOutboundOut(Self.chunk), promise: nil)
+                self.send(Self.chunk, context)
+            }
+        }
+
+        private func send(_ bytes: ByteBuffer, _ context: ChannelHandlerContext) {
+            let traffic = self.traffic
+            context.writeAndFlush(self.wrapOutboundOut(bytes)).whenSuccess {
+                traffic.withLockedValue { $0.sentByteCount += bytes.readableBytes }
             }
         }
 

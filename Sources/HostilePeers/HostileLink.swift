@@ -3,7 +3,7 @@ package import NIOCore
 import NIOPosix
 import NIOTLS
 package import OnionAddress
-import OnionCells
+package import OnionCells
 import OnionCrypto
 package import OnionDirectory
 package import OnionLink
@@ -40,6 +40,7 @@ package final class HostileLink: Sendable {
     /// Connect, and return once TLS is up.
     ///
     /// - Parameter source: the address of this machine that it comes from.
+    /// - Throws: ``PeerError/noLink(_:)`` if the router closes it before.
     package static func dial(
         _ router: ConsensusRouter, from source: IPAddress = Stranger.anybody(), credentials: LinkCredentials? = nil,
         manners: Manners = Manners()
@@ -59,6 +60,7 @@ package final class HostileLink: Sendable {
             .connect(to: SocketAddress(endpoint)).get()
         let link = HostileLink(channel: channel, state: state)
         try await Wait.until("TLS is up") { state.withLockedValue { $0.isSecure || $0.isClosed } }
+        guard state.withLockedValue({ $0.isSecure }) else { throw PeerError.noLink(router.nickname) }
         if !manners.reads { try await channel.setOption(.autoRead, value: false).get() }
         return link
     }
@@ -67,11 +69,15 @@ package final class HostileLink: Sendable {
 
     package func send(_ bytes: [UInt8]) { self.channel.writeAndFlush(ByteBuffer(bytes: bytes), promise: nil) }
 
-    /// Send and wait until the bytes have left; false when they do not within the time.
+    /// Send and wait until the bytes have left; false when they do not within the time, or never will.
     package func sendAndWait(_ bytes: [UInt8], seconds: Double) async -> Bool {
-        let done = NIOLockedValueBox(false)
-        self.channel.writeAndFlush(ByteBuffer(bytes: bytes)).whenComplete { _ in done.withLockedValue { $0 = true } }
-        return (try? await Wait.until("written", seconds: seconds) { done.withLockedValue { $0 } }) != nil
+        let hasLeft = NIOLockedValueBox<Bool?>(nil)
+        self.channel.writeAndFlush(ByteBuffer(bytes: bytes)).whenComplete { result in
+            let isSuccess = if case .success = result { true } else { false }
+            hasLeft.withLockedValue { $0 = isSuccess }
+        }
+        try? await Wait.until("written", seconds: seconds) { hasLeft.withLockedValue { $0 != nil } }
+        return hasLeft.withLockedValue { $0 } ?? false
     }
 
     package func send(_ id: UInt32, _ command: UInt8, _ body: [UInt8]) { self.send(Self.cell(id, command, body)) }
@@ -96,6 +102,14 @@ package final class HostileLink: Sendable {
             }
         }
         return found
+    }
+
+    /// Take all cells that have come, and say what they were.
+    package func drain() -> [CellCommand?] {
+        self.state.withLockedValue { state in
+            defer { state.cells = [] }
+            return state.cells.map { CellCommand(rawValue: $0[4]) }
+        }
     }
 
     /// Whether a Destroy of circuit `id` has come and has not been taken.

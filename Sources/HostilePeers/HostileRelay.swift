@@ -14,12 +14,15 @@ final class HostileRelay {
     /// What is told to it from outside, and what it tells.
     final class Shared: Sendable {
         let server: CircuitHandshake.Server
+        /// Of a second identity, if it has one.
+        let secondServer = NIOLockedValueBox<CircuitHandshake.Server?>(nil)
         let eventLoop: any EventLoop
         let credentials: LinkCredentials
         let dialTLS: LinkTLS
         let shownTLS: NIOLockedValueBox<LinkTLS>
         let deed = NIOLockedValueBox(HostileRouter.Deed.answer)
         let tampering = NIOLockedValueBox<HostileRouter.Tampering?>(nil)
+        let answering = NIOLockedValueBox<HostileRouter.Answering?>(nil)
         let tally = NIOLockedValueBox(HostileRouter.Tally())
         private let routers = NIOLockedValueBox<[Ed25519PublicKey: ConsensusRouter]>([:])
         private let channels = NIOLockedValueBox<[any Channel]>([])
@@ -40,6 +43,16 @@ final class HostileRelay {
 
         func router(_ identity: Ed25519PublicKey) -> ConsensusRouter? { self.routers.withLockedValue { $0[identity] } }
 
+        func ended(_ circuit: Int, byClient isClient: Bool) {
+            self.tally.withLockedValue { tally in
+                guard isClient else {
+                    tally.circuitsEndedBehind.insert(circuit)
+                    return
+                }
+                tally.endedCircuits.insert(circuit)
+            }
+        }
+
         func opened(_ channel: any Channel) { self.channels.withLockedValue { $0.append(channel) } }
 
         func closeAll() {
@@ -49,6 +62,7 @@ final class HostileRelay {
 
     private final class Circuit {
         let number: Int
+        let create: [UInt8]
         let forward: HopCipher
         let backward: HopCipher
         let previous: (link: RelayLink, id: UInt32)
@@ -57,8 +71,9 @@ final class HostileRelay {
         /// The Create was answered with something else than the true Created.
         var isLie = false
 
-        init(number: Int, keys: CircuitKeys, previous: (link: RelayLink, id: UInt32)) {
+        init(number: Int, create: [UInt8], keys: CircuitKeys, previous: (link: RelayLink, id: UInt32)) {
             self.number = number
+            self.create = create
             self.forward = keys.makeForward()
             self.backward = keys.makeBackward()
             self.previous = previous
@@ -76,6 +91,7 @@ final class HostileRelay {
     /// Serve a connection.
     func accept(_ channel: any Channel) throws {
         let tls = self.shared.shownTLS.withLockedValue { $0 }
+        self.shared.tally.withLockedValue { $0.acceptedCount += 1 }
         _ = try tls.addServerHandlers(to: channel.pipeline.syncOperations)
         try channel.pipeline.syncOperations.addHandler(RelayLink(relay: self, opened: nil))
         self.shared.opened(channel)
@@ -86,6 +102,7 @@ final class HostileRelay {
     fileprivate func received(_ cell: [UInt8], over link: RelayLink) {
         let id = cell[..<4].reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
         let circuit = self.circuits[link]?[id]
+        if circuit == nil, id != 0 { self.shared.tally.withLockedValue { $0.strays[id] = cell[4] } }
         switch CellCommand(rawValue: cell[4]) {
         case .netInfo: if !link.isDialled { link.send(HostileLink.cell(0, CellCommand.netInfo.rawValue, [])) }
         case .ping: link.send(HostileLink.cell(0, CellCommand.pong.rawValue, [UInt8](cell[5..<13])))
@@ -104,7 +121,9 @@ final class HostileRelay {
         case .destroy:
             self.shared.tally.withLockedValue { $0.destroyCount += 1 }
             guard let circuit else { return }
-            let other = circuit.previous.link === link && circuit.previous.id == id ? circuit.next : circuit.previous
+            let isPrevious = circuit.previous.link === link && circuit.previous.id == id
+            self.shared.ended(circuit.number, byClient: isPrevious)
+            let other = isPrevious ? circuit.next : circuit.previous
             other.map { $0.link.send(HostileLink.cell($0.id, CellCommand.destroy.rawValue, [0])) }
             self.forget(circuit)
         case .padding, .pong, nil: break
@@ -113,6 +132,7 @@ final class HostileRelay {
 
     fileprivate func closed(_ link: RelayLink) {
         for circuit in (self.circuits.removeValue(forKey: link) ?? [:]).values {
+            self.shared.ended(circuit.number, byClient: circuit.previous.link === link)
             for end in [circuit.previous, circuit.next].compactMap({ $0 }) where end.link !== link {
                 end.link.send(HostileLink.cell(end.id, CellCommand.destroy.rawValue, [0]))
             }
@@ -128,10 +148,12 @@ final class HostileRelay {
 
     private func createReceived(_ id: UInt32, _ cell: [UInt8], over link: RelayLink) {
         let create = [UInt8](cell[5..<5 + CircuitHandshake.createByteCount])
-        guard let (created, keys) = try? self.shared.server.respond(to: create) else {
+        let second = self.shared.secondServer.withLockedValue { $0 }
+        guard let (created, keys) = (try? self.shared.server.respond(to: create)) ?? (try? second?.respond(to: create))
+        else {
             return link.send(HostileLink.cell(id, CellCommand.destroy.rawValue, [2]))
         }
-        let circuit = Circuit(number: self.circuitCount, keys: keys, previous: (link, id))
+        let circuit = Circuit(number: self.circuitCount, create: create, keys: keys, previous: (link, id))
         self.circuitCount += 1
         self.shared.tally.withLockedValue { $0.createCount += 1 }
         self.circuits[link, default: [:]][id] = circuit
@@ -182,7 +204,8 @@ final class HostileRelay {
             return
         }
         let passage = HostileRouter.Passage(
-            direction: direction, circuit: circuit.number, forwardCellCount: circuit.forwardCellCount, cell: cell)
+            direction: direction, circuit: circuit.number, create: circuit.create,
+            forwardCellCount: circuit.forwardCellCount, cell: cell)
         for act in tampering(passage) {
             switch act {
             case .onward(let cell): onward?.link.send(cell)
@@ -190,7 +213,8 @@ final class HostileRelay {
                 guard let back else { continue }
                 Self.address(&cell, to: back.id)
                 back.link.send(cell)
-            case .speak(let messages): circuit.previous.link.send(Self.seal(messages, on: circuit))
+            case .speak(let messages):
+                circuit.previous.link.send(Self.seal(messages.flatMap { HostileCircuit.encode($0) }, on: circuit))
             }
         }
     }
@@ -199,6 +223,10 @@ final class HostileRelay {
 
     private func said(_ messages: [HostileCircuit.Message], on circuit: Circuit) {
         for message in messages {
+            if let payloads = self.shared.answering.withLockedValue({ $0 })?(message, circuit.number) {
+                for payload in payloads { self.originate(payload, on: circuit) }
+                continue
+            }
             switch RelayCommand(rawValue: message.command) {
             case .extend: self.extend(circuit, message.data)
             case .begin:
@@ -212,13 +240,28 @@ final class HostileRelay {
                             : .init(.connected, message.stream, connected)
                     ], on: circuit)
             case .data: self.originate([.init(.data, message.stream, message.data)], on: circuit)
+            case .resolve:
+                let loopback: [UInt8] = [0, 1, 4, 127, 0, 0, 1, 0, 0, 0, 1]
+                self.originate([.init(.resolved, message.stream, loopback)], on: circuit)
             default: break
             }
         }
     }
 
     private func originate(_ messages: [HostileCircuit.Message], on circuit: Circuit) {
-        self.pass(Self.seal(messages, on: circuit), .backward, on: circuit)
+        self.originate(messages.flatMap { HostileCircuit.encode($0) }, on: circuit)
+    }
+
+    private func originate(_ payload: [UInt8], on circuit: Circuit) {
+        self.pass(Self.seal(payload, on: circuit), .backward, on: circuit)
+    }
+
+    /// Send cells, as they are, over the link that a circuit came by; false if there is no such circuit.
+    func send(_ cells: [[UInt8]], beside number: Int) -> Bool {
+        let circuits = self.circuits.values.flatMap(\.values)
+        guard let circuit = circuits.first(where: { $0.number == number }) else { return false }
+        for cell in cells { circuit.previous.link.send(cell) }
+        return true
     }
 
     private func extend(_ circuit: Circuit, _ data: [UInt8]) {
@@ -271,10 +314,9 @@ final class HostileRelay {
 
     // Cells.
 
-    private static func seal(_ messages: [HostileCircuit.Message], on circuit: Circuit) -> [UInt8] {
+    private static func seal(_ payload: [UInt8], on circuit: Circuit) -> [UInt8] {
         var cell = HostileLink.cell(
-            circuit.previous.id, CellCommand.relay.rawValue,
-            [UInt8](repeating: 0, count: Cell.tagByteCount) + messages.flatMap { HostileCircuit.encode($0) })
+            circuit.previous.id, CellCommand.relay.rawValue, [UInt8](repeating: 0, count: Cell.tagByteCount) + payload)
         _ = Self.withBody(of: &cell) { circuit.backward.originate(command: CellCommand.relay.rawValue, body: &$0) }
         return cell
     }

@@ -1,4 +1,4 @@
-import DirectoryClient
+package import DirectoryClient
 import Foundation
 import NIOConcurrencyHelpers
 import NIOCore
@@ -26,6 +26,8 @@ package final class HostileRouter: Sendable {
         package var direction: Direction
         /// Circuits are numbered from 0 in the order of their Creates.
         package var circuit: Int
+        /// What the circuit was created with, which tells its client's circuits from others.
+        package var create: [UInt8]
         /// How many Relay cells (RelayEarly not counted) have gone forward on the circuit, this one included.
         package var forwardCellCount: Int
         package var cell: [UInt8]
@@ -37,11 +39,15 @@ package final class HostileRouter: Sendable {
         case onward([UInt8])
         /// Send this body back where the cell came from, as a cell of the same circuit.
         case back([UInt8])
-        /// Say something to the client that only the last hop may say.
+        /// Say something to the client, in a cell of its own. A cell that was not sent onward shows in all that follow it.
         case speak([HostileCircuit.Message])
     }
 
     package typealias Tampering = @Sendable (Passage) -> [Act]
+
+    /// What it answers, as the last hop, to a message on a circuit: the payloads of so many cells; nil for what an honest
+    /// router that echoes would answer.
+    package typealias Answering = @Sendable (_ message: HostileCircuit.Message, _ circuit: Int) -> [[UInt8]]?
 
     /// What it has seen.
     package struct Tally: Sendable {
@@ -49,6 +55,14 @@ package final class HostileRouter: Sendable {
         /// Relay and RelayEarly cells on circuits whose Create was answered with ``Deed/cells(_:)``.
         package var believedCount = 0
         package var destroyCount = 0
+        /// Circuits that the side of the client has ended, by a Destroy or with its link.
+        package var endedCircuits: Set<Int> = []
+        /// Those that the next hop has ended; the client is told so.
+        package var circuitsEndedBehind: Set<Int> = []
+        /// The last command that came for each circuit id that is no circuit's.
+        package var strays: [UInt32: UInt8] = [:]
+        /// Connections accepted, whatever became of them.
+        package var acceptedCount = 0
         /// The circuit that was the last to get its first Relay cell: where a stream was opened last.
         package var newestStreamCircuit: Int?
     }
@@ -57,6 +71,7 @@ package final class HostileRouter: Sendable {
     package let linkKey = Ed25519PrivateKey()
     private let onionKey = X25519PrivateKey()
     private let shared: HostileRelay.Shared
+    private let relay: NIOLoopBound<HostileRelay>
     private let listener: any Channel
     private let connection = NIOLockedValueBox<DirectoryConnection?>(nil)
     private let sequence = NIOLockedValueBox<UInt64>(1)
@@ -76,6 +91,7 @@ package final class HostileRouter: Sendable {
             eventLoop: eventLoop, credentials: credentials, tls: try LinkTLS(credentials: credentials, protocol: .link))
         self.shared = shared
         let relay = try await eventLoop.submit { NIOLoopBound(HostileRelay(shared), eventLoop: eventLoop) }.get()
+        self.relay = relay
         self.listener = try await ServerBootstrap(group: eventLoop)
             .serverChannelOption(.backlog, value: 256)
             .childChannelInitializer { channel in
@@ -108,6 +124,23 @@ package final class HostileRouter: Sendable {
         self.heart.withLockedValue { $0 = Task { await Self.beat(over: connection) } }
     }
 
+    /// Have a second identity listed where this one is reached, with the same link key, which answers for both.
+    ///
+    /// - Parameter connection: to the directory, that proves the link key; the second is listed as long as it is open, and for
+    ///   some seconds more.
+    package func listSecondIdentity(
+        over connection: DirectoryConnection, in network: TargetNetwork
+    ) async throws -> ConsensusRouter {
+        let identity = Ed25519PrivateKey()
+        let server = CircuitHandshake.Server(identity: identity.publicKey, onionKeys: [self.onionKey])
+        self.shared.secondServer.withLockedValue { $0 = server }
+        var descriptor = self.listing.descriptor.descriptor
+        descriptor.identity = identity.publicKey
+        _ = try await connection.register(try descriptor.signed(by: identity))
+        guard let listing = try await network.consensus().router(identity.publicKey) else { throw PeerError.notListed }
+        return listing
+    }
+
     /// A descriptor of this router as it might be, unsigned.
     package func descriptor(port: UInt16, sequence: UInt64 = 1) -> RouterDescriptor {
         var descriptor = self.listing.descriptor.descriptor
@@ -128,6 +161,17 @@ package final class HostileRouter: Sendable {
 
     /// Do this to every cell from now on; nil passes all of them on.
     package func tampers(_ tampering: Tampering?) { self.shared.tampering.withLockedValue { $0 = tampering } }
+
+    /// Answer so from now on; nil is honest.
+    package func answers(_ answering: Answering?) { self.shared.answering.withLockedValue { $0 = answering } }
+
+    /// Send cells, as they are, over the link that a circuit came by.
+    package func send(_ cells: [[UInt8]], beside circuit: Int) async throws {
+        let relay = self.relay
+        guard try await self.shared.eventLoop.submit({ relay.value.send(cells, beside: circuit) }).get() else {
+            throw PeerError.circuitFailed("it is gone")
+        }
+    }
 
     package var tally: Tally { self.shared.tally.withLockedValue { $0 } }
 

@@ -15,7 +15,4 @@ package enum Stranger {
         // 127.16.0.0 and up, round the rest of 127.0.0.0/8.
         return .v4(0x7f00_0000 | (0x10_0000 &+ number) & 0xff_ffff)
     }
-
-    /// Always the same one.
-    package static let one = IPAddress.v4(0x7f09_0909)
 }

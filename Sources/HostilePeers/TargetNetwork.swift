@@ -1,4 +1,5 @@
 import DirectoryClient
+import NIOCore
 import NIOPosix
 package import OnionAddress
 import OnionCells
@@ -18,11 +19,13 @@ package struct TargetNetwork: Sendable {
         self.identities = identities
     }
 
-    /// The consensus as anybody gets it.
+    /// The consensus as anybody gets it, who has not been here before.
     package func consensus() async throws -> Consensus {
-        let connection = try await DirectoryDialler(directoryKey: self.directoryKey, credentials: nil).connect(
-            host: "\(self.directory.address)", port: self.directory.port,
-            on: MultiThreadedEventLoopGroup.singleton.next())
+        let channel = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+            .bind(to: SocketAddress(Endpoint(address: Stranger.anybody(), port: 0)))
+            .connect(to: SocketAddress(self.directory)).get()
+        let connection = try await DirectoryDialler(directoryKey: self.directoryKey, credentials: nil).open(
+            over: channel)
         do {
             let consensus = try await connection.consensus(newerThan: 0)
             await connection.close()

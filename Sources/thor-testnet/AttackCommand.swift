@@ -1,6 +1,7 @@
 import ArgumentParser
 import AttackSuite
 import Foundation
+import Glibc
 import ThorDaemon
 import ThorTestnet
 import UnixSignals
@@ -13,12 +14,13 @@ struct AttackCommand: AsyncParsableCommand {
         discussion: """
             Starts a network of its own on loopback, with the limits of a real one, plays each attack with hostile \
             clients, routers, directories and destinations, and prints what was tried, what should happen, what did, \
-            and a verdict: held, broken, or unplayed. After each attack an honest request must go through, and every \
-            daemon must be the process that it was. All attacks take some minutes.
+            and a verdict: held, broken, or unplayed; to a terminal the verdict and what happened. After each attack an \
+            honest request must go through, and every daemon must be the process that it was. All attacks take some \
+            minutes.
 
               thor-testnet attack cell handshake-zero-point
 
-            plays the attacks whose names begin so. The exit code is 0 only if all of them held.
+            plays the attacks whose names begin so. The exit code is 0 only if all of them held. Ctrl-C ends it, and shows what was played so far.
             """)
 
     @Argument(help: ArgumentHelp("Attacks, or the first words of their names. (default: all)", valueName: "name"))
@@ -53,19 +55,37 @@ struct AttackCommand: AsyncParsableCommand {
     private func play(_ attacks: [Attack]) async throws -> AttackReport {
         FileDescriptorLimit.raise()
         let programs = try Programs(directory: self.executables)
+        if let json, !self.writesOutput {
+            try JSONFile.begin(AttackReport([], isComplete: false).json(), at: json)
+        }
         let run = AttackRun(
             .init(
                 executables: programs.directory, ownExecutable: programs.own, logLevel: self.logLevel, say: self.say))
         let report = try await Self.untilSignal { try await run.play(attacks) }
-        self.say("\n\(report.table)")
+        let descriptor = self.writesOutput ? STDERR_FILENO : STDOUT_FILENO
+        _ = self.say("\n\(Self.width(of: descriptor).map(report.list) ?? report.table)")
         try self.write(report)
+        guard report.complete else { throw OperatorError("stopped before the end", advice: "", status: .temporary) }
         return report
     }
 
-    /// JSON on standard output has it for itself.
-    private var say: @Sendable (String) -> Void {
-        guard self.json == "-" else { return { StandardOutput.line($0) } }
-        return { FileHandle.standardError.write(Data("\($0)\n".utf8)) }
+    /// Whether JSON goes to standard output, which it then has for itself.
+    private var writesOutput: Bool { self.json == "-" }
+
+    private var say: @Sendable (String) -> Bool {
+        guard self.writesOutput else { return { StandardOutput.line($0) } }
+        return { line in
+            try? FileHandle.standardError.write(contentsOf: Data("\(line)\n".utf8))
+            return true
+        }
+    }
+
+    /// In characters; nil if it is no terminal.
+    private static func width(of descriptor: Int32) -> Int? {
+        guard isatty(descriptor) == 1 else { return nil }
+        var size = winsize()
+        guard ioctl(descriptor, UInt(TIOCGWINSZ), &size) == 0, size.ws_col > 0 else { return 80 }
+        return Int(size.ws_col)
     }
 
     private func selected() throws(OperatorError) -> [Attack] {
@@ -80,11 +100,19 @@ struct AttackCommand: AsyncParsableCommand {
     private func write(_ report: AttackReport) throws {
         guard let json else { return }
         let data = try report.json()
-        if json == "-" { return FileHandle.standardOutput.write(data) }
-        try JSONFile.write(data, to: json)
+        guard self.writesOutput else {
+            try JSONFile.write(data, to: json)
+            return
+        }
+        do {
+            try FileHandle.standardOutput.write(contentsOf: data)
+        } catch {
+            throw OperatorError(
+                "cannot write to standard output: \(error.localizedDescription)", advice: "", status: .inputOutput)
+        }
     }
 
-    /// Do it, or stop at Ctrl-C: what was started is stopped then.
+    /// Do it, or stop at Ctrl-C: then what was started is stopped, and what was played so far comes back.
     private static func untilSignal(
         _ body: @escaping @Sendable () async throws -> AttackReport
     ) async throws -> AttackReport {
@@ -96,10 +124,11 @@ struct AttackCommand: AsyncParsableCommand {
                 return nil
             }
             defer { group.cancelAll() }
-            guard let report = try await group.next() ?? nil else {
-                throw OperatorError("stopped before the end", advice: "", status: .temporary)
+            while let ended = try await group.next() {
+                if let report = ended { return report }
+                group.cancelAll()
             }
-            return report
+            throw CancellationError()
         }
     }
 }

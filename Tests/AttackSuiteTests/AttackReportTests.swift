@@ -43,11 +43,41 @@ struct AttackReportTests {
                   "verdict" : "held"
                 }
               ],
+              "complete" : true,
               "held" : true
             }
 
             """
         #expect(String(decoding: try report.json(), as: UTF8.self) == json)
+    }
+
+    @Test("what was stopped before the end says so, as table, list and JSON")
+    func incomplete() throws {
+        let report = AttackReport([Self.line("cell-one", .held)], isComplete: false)
+        let sum = "1 of 1 attacks held.\nStopped before the end: the others were not played.\n"
+        #expect(report.table.hasSuffix(sum))
+        #expect(report.list(width: 80).hasSuffix(sum))
+        #expect(String(decoding: try report.json(), as: UTF8.self).contains(#""complete" : false"#))
+    }
+
+    @Test("a terminal gets verdict, name and what happened, wrapped between words to its width")
+    func list() {
+        let attack = Self.attack("cell-one")
+        let long = Outcome(.broken, "the circuit lives on, averyveryverylongword and more")
+        let report = AttackReport([
+            Self.line("cell-two", .held), AttackReport.Line(attack, long, seconds: 1),
+        ])
+        let list = """
+            HELD      cell-two: this
+            BROKEN    cell-one: the
+                      circuit lives on,
+                      averyveryverylongword
+                      and more
+
+            1 of 2 attacks held.
+
+            """
+        #expect(report.list(width: 28) == list)
     }
 
     @Test("only a run in which every attack held has held")
@@ -56,6 +86,7 @@ struct AttackReportTests {
         #expect(!AttackReport([Self.line("a", .held), Self.line("b", .unplayed)]).held)
         #expect(!AttackReport([Self.line("a", .broken)]).held)
         #expect(!AttackReport([]).held)
+        #expect(!AttackReport([Self.line("a", .held)], isComplete: false).held)
     }
 
     @Test("an attack that is over is told in one line")

@@ -52,6 +52,21 @@ struct JSONFileTests {
         #expect(try JSONFile.write(Data("{}".utf8), to: "\(self.folder)/file"))
     }
 
+    @Test("has what it begins with until it is written; what is no file gets nothing before") func begun() throws {
+        try FileManager.default.createDirectory(atPath: self.folder, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(atPath: self.folder) }
+        let (file, pipe) = ("\(self.folder)/a", "\(self.folder)/pipe")
+        try JSONFile.begin(Data("first".utf8), at: file)
+        #expect(try String(contentsOfFile: file, encoding: .utf8) == "first")
+        #expect(mkfifo(pipe, 0o600) == 0)
+        // Nobody reads it yet, and that is no error yet.
+        try JSONFile.begin(Data("first".utf8), at: pipe)
+        let error = #expect(throws: OperatorError.self) {
+            try JSONFile.begin(Data("first".utf8), at: "\(self.folder)/none/a")
+        }
+        #expect(error?.status == .cannotCreate)
+    }
+
     @Test("that cannot be written is refused with what the system says, and code 73") func refused() throws {
         let error = try #require(throws: OperatorError.self) {
             try JSONFile.write(Data("{}".utf8), to: "\(self.folder)/a")

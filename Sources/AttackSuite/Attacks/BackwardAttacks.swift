@@ -7,7 +7,9 @@ import OnionDirectory
 /// What an OR can do to the cells on their way back to a real client: a thor-proxy whose circuits all go over three
 /// routers, one of them hostile.
 enum BackwardAttacks {
-    static let all = CellAttacks.Position.allCases.map(Self.flipped) + [Self.tampered, Self.spoken]
+    static let all =
+        CellAttacks.Position.allCases.map(Self.flipped) + [Self.tampered, Self.spoken] + ExitMessageAttacks.all
+        + [Self.besideCircuits]
 
     private typealias Position = CellAttacks.Position
 
@@ -17,12 +19,16 @@ enum BackwardAttacks {
     /// place in a byte has its turn.
     private static let payloadStride = 321
 
+    /// That is hundreds of circuits, one after the other.
+    static let timeLimit = Duration.seconds(240)
+
     private static func flipped(by position: CellAttacks.Position) -> Attack {
         Attack(
             "cell-flipped-bit-backward-\(position.rawValue)",
-            tries: "a hostile OR as \(position.rawValue) flips a bit of a cell on its way back: all of header and tag, "
-                + "each \(Self.payloadStride)st of those behind",
-            expects: "thor-proxy ends the circuit; its user gets no byte", needsDaemons: true
+            tries: "a hostile OR as \(position.rawValue) flips a bit of a cell on its way back: all of header, tag and "
+                + "message header, each \(Self.payloadStride)st of those behind",
+            expects: "thor-proxy ends the circuit; its user gets no byte", needsDaemons: true,
+            timeLimit: Self.timeLimit
         ) { arena in
             try await Self.with(arena, position) { hostile, bait, port in
                 let flips = CellAttacks.flips(payloadStride: Self.payloadStride)
@@ -45,7 +51,9 @@ enum BackwardAttacks {
         "cell-tampered-backward",
         tries: "a hostile guard, middle or exit sends cells back to the client twice, in another order, not at all, or "
             + "forward again",
-        expects: "thor-proxy ends the circuit; its user gets nothing that was not sent, and nothing twice",
+        expects:
+            "thor-proxy ends the circuit, or the exit that got a cell again; the user gets nothing that was not sent, "
+            + "and nothing twice",
         needsDaemons: true
     ) { arena in
         var trials = Trials()
@@ -56,7 +64,8 @@ enum BackwardAttacks {
                     // The exit's cells come from nowhere.
                     if name == "reflected", position == .exit { continue }
                     let failure = try await Self.trial(
-                        name, hostile, bait, port, repeats: name != "replayed", mayDeliver: name == "replayed", act)
+                        name, hostile, bait, port, repeats: name != "replayed", mayDeliver: name == "replayed",
+                        endsBehind: name == "reflected", act)
                     trials.add(failure: failure.map { "\(name) by the \(position.rawValue): \($0)" })
                 }
                 return trials
@@ -68,8 +77,10 @@ enum BackwardAttacks {
 
     private static let spoken = Attack(
         "cell-spoken-by-inner-hop",
-        tries: "a hostile guard or middle says Data, Connected, End, XOff, SendMe on a client's stream",
-        expects: "thor-proxy ends the circuit; its user gets no byte", needsDaemons: true
+        tries:
+            "a hostile guard or middle says Data, Connected, End, XOff, SendMe on a client's stream, behind a cell of "
+            + "the exit's",
+        expects: "thor-proxy ends the circuit; its user gets no byte but the exit's", needsDaemons: true
     ) { arena in
         let messages: [HostileCircuit.Message] = [
             .init(.data, 1, CellAttacks.stolen), .init(.connected, 1, [4, 1, 2, 3, 4, 0, 0, 0, 1]),
@@ -82,8 +93,9 @@ enum BackwardAttacks {
                 var trials = Trials()
                 for message in messages {
                     let failure = try await Self.trial(
-                        "speak-\(message.command)", hostile, bait, port, repeats: false
-                    ) { _, _ in [.speak([message])] }
+                        "speak-\(message.command)", hostile, bait, port, repeats: false, mayDeliver: true
+                            // The cell itself goes on: were it missing, what follows would be noise, and no rule asked.
+                    ) { cell, _ in [.onward(cell), .speak([message])] }
                     trials.add(
                         failure: failure.map { "command \(message.command) by the \(position.rawValue): \($0)" })
                 }
@@ -91,13 +103,46 @@ enum BackwardAttacks {
             }
             trials.expect(outcome.verdict == .held, outcome.observed)
         }
-        return trials.outcome("the circuit ended, nothing was delivered")
+        return trials.outcome("the circuit ended, nothing of it was delivered")
+    }
+
+    private static let besideCircuits = Attack(
+        "cell-beside-circuits-by-guard",
+        tries:
+            "a hostile guard, on its link with a client: a Create in either half of the ids, relay cells, Created and "
+            + "Destroy for circuits that there are not",
+        expects: "thor-proxy answers none of them; the link lives, and so do its circuits", needsDaemons: true
+    ) { arena in
+        let observed = "nothing was answered, the circuit beside them lives"
+        return try await Self.with(arena, .guard, observed: observed) { hostile, bait, port in
+            let connection = try await bait.user.open(port: port, name: "beside")
+            guard let circuit = hostile.tally.newestStreamCircuit else { throw PeerError.circuitFailed("none is used") }
+            let ids: [UInt32] = [0x0765_0000, 0x8765_0000].flatMap { first in (0..<200).map { first + $0 } }
+            let commands: [CellCommand] = [.create, .relay, .relayEarly, .created, .destroy]
+            let cells = ids.flatMap { id in
+                commands.map { HostileLink.cell(id, $0.rawValue, SecureRandom.bytes(Cell.bodyByteCount)) }
+            }
+            try await hostile.send(cells, beside: circuit)
+            connection.send(Self.request)
+            try? await Wait.until("the echo") { connection.received == Self.request || connection.isClosed }
+            var trials = Trials()
+            trials.expect(connection.received == Self.request, "the circuit beside them ended")
+            trials.expect(!hostile.tally.endedCircuits.contains(circuit), "the proxy has ended it")
+            await connection.close()
+            let strays = hostile.tally.strays
+            for id in ids {
+                let answer = strays[id]
+                trials.expect(answer == nil, "circuit \(id) was answered with command \(answer ?? 0)")
+            }
+            return trials
+        }
     }
 
     /// A hostile OR in its place, a proxy whose circuits go over it, and a destination that echoes; in the end the proxy
     /// must still serve, and be the same process.
-    private static func with(
+    static func with(
         _ arena: Arena, _ position: CellAttacks.Position,
+        observed: @autoclosure () -> String = "the circuit ended, the user got no byte",
         _ body: (HostileRouter, Bait, _ port: UInt16) async throws -> Trials
     ) async throws -> Outcome {
         let policy = try ExitPolicy(parsing: position == .exit ? ["accept 127.0.0.0/8:*"] : ["reject *:*"])
@@ -108,9 +153,10 @@ enum BackwardAttacks {
                 try await bait.user.checkService()
                 let trials = try await LoopbackServer.echoing { port in try await body(hostile, bait, port) }
                 hostile.tampers(nil)
+                hostile.answers(nil)
                 // The control: untouched, cells do come through.
                 try await bait.user.checkService()
-                return trials.outcome("the circuit ended, the user got no byte")
+                return trials.outcome(observed())
             }
             await hostile.stop()
             return outcome
@@ -125,16 +171,17 @@ enum BackwardAttacks {
     /// - Parameters:
     ///   - repeats: whether a second request follows: what was dropped shows only then.
     ///   - mayDeliver: whether the first answer reaches the user.
+    ///   - endsBehind: whether the exit ends the circuit, and not the proxy.
     private static func trial(
         _ name: String, _ hostile: HostileRouter, _ bait: Bait, _ port: UInt16, repeats: Bool,
-        mayDeliver: Bool = false, _ act: @escaping CellAttacks.Act
+        mayDeliver: Bool = false, endsBehind: Bool = false, _ act: @escaping CellAttacks.Act
     ) async throws -> String? {
         hostile.tampers(nil)
         let connection = try await bait.user.open(port: port, name: name)
         let held = NIOLockedValueBox<[UInt8]?>(nil)
         let isDone = NIOLockedValueBox(false)
         // The proxy has other circuits: it asks its directory over one, now and then.
-        let circuit = hostile.tally.newestStreamCircuit
+        guard let circuit = hostile.tally.newestStreamCircuit else { return "no circuit is used" }
         hostile.tampers { passage in
             guard passage.direction == .backward, passage.circuit == circuit else { return [.onward(passage.cell)] }
             // Once, or for two cells where the act needs two.
@@ -150,12 +197,15 @@ enum BackwardAttacks {
             }
             connection.send(Self.request)
         }
-        try? await Wait.until("the stream ends", seconds: 10) { connection.isClosed }
+        let hasEnded = {
+            (endsBehind ? hostile.tally.circuitsEndedBehind : hostile.tally.endedCircuits).contains(circuit)
+        }
+        try? await Wait.until("stream and circuit end", seconds: 10) { connection.isClosed && hasEnded() }
         let (received, isClosed) = (connection.received, connection.isClosed)
         await connection.close()
         guard isClosed else { return "the stream lives on, and \(received.count) bytes were delivered" }
         let allowed = mayDeliver ? [[], Self.request] : [[]]
         guard allowed.contains(received) else { return "\(received.count) bytes were delivered" }
-        return nil
+        return hasEnded() ? nil : "the stream ended, and the circuit lives on"
     }
 }

@@ -49,9 +49,9 @@ enum CellAttacks {
         func apply(to cell: inout [UInt8]) { cell[self.byte] ^= self.mask }
     }
 
-    /// Every bit of header and tag, and of those behind them each `payloadStride`-th.
+    /// Every bit of header, tag and message header, and of those behind them each `payloadStride`-th.
     static func flips(payloadStride: Int) -> [Flip] {
-        let start = 8 * (Cell.headerByteCount + Cell.tagByteCount)
+        let start = 8 * (Cell.headerByteCount + Cell.tagByteCount + RelayMessageHeader.byteCount)
         let bits = Array(0..<start) + Array(stride(from: start, to: 8 * Cell.byteCount, by: payloadStride))
         return bits.map { Flip(byte: $0 / 8, mask: 1 << ($0 % 8)) }
     }
@@ -59,6 +59,9 @@ enum CellAttacks {
     /// What an OR on the way does to a cell is, for whoever is behind it, what a client could have done to it, and costs twice as
     /// much to play: of the bits behind the tag it flips each so-many-th. Odd, so that each place in a byte has its turn.
     private static let onTheWayStride = 5
+
+    /// That is thousands of circuits of three handshakes each, on a machine that may be slow.
+    private static let everyBitTimeLimit = Duration.seconds(600)
 
     /// Circuits that share a link when every bit is tried: a TLS handshake for each would take longer than all else.
     private static let circuitsPerLink = 128
@@ -119,7 +122,7 @@ enum CellAttacks {
     private static let flippedByClient = Attack(
         "cell-flipped-bit-client",
         tries: "a client flips a bit of a cell before it reaches the guard: each of its 16,384",
-        expects: "the last hop destroys the circuit, and connects to nobody"
+        expects: "the last hop destroys the circuit, and connects to nobody", timeLimit: Self.everyBitTimeLimit
     ) { arena in
         let path = Array(arena.routers.prefix(3))
         try await Self.checkDelivery(along: path)
@@ -174,48 +177,53 @@ enum CellAttacks {
     private static func flipped(by position: Position) -> Attack {
         Attack(
             "cell-flipped-bit-\(position.rawValue)",
-            tries: "a hostile OR as \(position.rawValue) flips a bit of a cell on its way to the exit: all of header "
-                + "and tag, each \(Self.onTheWayStride)th of those behind",
-            expects: "the honest exit destroys the circuit, and connects to nobody"
+            tries: "a hostile OR as \(position.rawValue) flips a bit of a cell on its way to the exit: all of "
+                + "header, tag and message header, each \(Self.onTheWayStride)th of those behind",
+            expects: "the honest exit destroys the circuit, and connects to nobody", timeLimit: Self.everyBitTimeLimit
         ) { arena in
             let hostile = try await HostileRouter(in: arena.network)
             let path = position.path(hostile.listing, among: arena.routers)
             try await Self.checkDelivery(along: path)
             let flips = Self.flips(payloadStride: max(arena.payloadStride, Self.onTheWayStride))
+            // The honest hop before the exit tells of its end; a hostile one says no more than a Destroy.
+            let teller = 1 - position.index
             let outcome = try await LoopbackServer.counting { port, tally in
+                // By what a circuit was created with: those of others pass untouched.
+                let due = NIOLockedValueBox<[[UInt8]: Flip]>([:])
+                hostile.tampers { passage in
+                    guard passage.direction == .forward, passage.forwardCellCount == 1,
+                        passage.cell[Cell.headerByteCount - 1] == CellCommand.relay.rawValue,
+                        let flip = due.withLockedValue({ $0.removeValue(forKey: passage.create) })
+                    else { return [.onward(passage.cell)] }
+                    var cell = passage.cell
+                    flip.apply(to: &cell)
+                    return [.onward(cell)]
+                }
                 var trials = Trials()
-                // Those of the id need a second cell, which must not hide that the first went unnoticed.
-                for part in [flips.filter { !$0.isOfID }, flips.filter(\.isOfID)] {
-                    let used = NIOLockedValueBox(0)
-                    hostile.tampers { passage in
-                        guard passage.direction == .forward, passage.forwardCellCount == 1,
-                            passage.cell[Cell.headerByteCount - 1] == CellCommand.relay.rawValue
-                        else { return [.onward(passage.cell)] }
-                        var cell = passage.cell
-                        let index = used.withLockedValue { used in
-                            used += 1
-                            return used - 1
-                        }
-                        part[index % part.count].apply(to: &cell)
-                        return [.onward(cell)]
-                    }
-                    // A cell with a wrong id can cost the link, and so a circuit beside it before its own cell has come by.
-                    for _ in 0..<4 {
-                        let left = part.count - used.withLockedValue { $0 }
-                        guard left > 0 else { break }
-                        let done = try await Self.onSharedLinks(left, to: path[0]) { _, link, id in
-                            guard let circuit = try? await HostileCircuit.build(path, on: link, id: id) else {
-                                return nil
+                // A wrong header can cost the link, and so a circuit beside it before its own cell has come by.
+                for part in [flips.filter(\.isOfBody), flips.filter { !$0.isOfBody }] {
+                    var left = part
+                    for _ in 0..<4 where !left.isEmpty {
+                        let round = left
+                        let missed = NIOLockedValueBox<[Flip]>([])
+                        let done = try await Self.onSharedLinks(round.count, to: path[0]) { index, link, id in
+                            let flip = round[index]
+                            if let circuit = try? await HostileCircuit.build(path, on: link, id: id) {
+                                let create = circuit.creates[position.index]
+                                due.withLockedValue { $0[create] = flip }
+                                circuit.send(Self.delivery(to: port))
+                                // A cell of another circuit is dropped; the next one finds that it is missing.
+                                if flip.isOfID { circuit.send([.init(.drop)]) }
+                                let failure = await Self.judgeFlip(flip, circuit, truncatedBy: teller)
+                                if due.withLockedValue({ $0.removeValue(forKey: create) }) == nil { return failure }
                             }
-                            circuit.send(Self.delivery(to: port))
-                            if part[0].isOfID { circuit.send([.init(.drop)]) }
-                            let (_, event) = await circuit.end()
-                            if case .destroyed = event { return nil }
-                            return "one of \(part.count) bits: the circuit lives on (\(event))"
+                            missed.withLockedValue { $0.append(flip) }
+                            return nil
                         }
                         trials.add(done)
+                        left = missed.withLockedValue { $0 }
                     }
-                    trials.expect(used.withLockedValue { $0 } >= part.count, "not every bit was flipped")
+                    trials.expect(left.isEmpty, "\(left.count) bits were not flipped")
                 }
                 Self.undelivered(tally, &trials)
                 return trials.outcome("the circuit was destroyed, nothing was delivered")

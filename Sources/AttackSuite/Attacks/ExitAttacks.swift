@@ -19,7 +19,7 @@ enum ExitAttacks {
 
     /// This machine, in every spelling that some library takes.
     private static let loopbackSpellings = [
-        "127.0.0.1", "127.0.0.2", "127.255.255.254", "2130706433", "0x7f000001", "0x7F.0.0.1", "0x7f.1", "017700000001",
+        "127.0.0.1", "127.0.0.3", "127.255.255.254", "2130706433", "0x7f000001", "0x7F.0.0.1", "0x7f.1", "017700000001",
         "0177.0.0.1", "0177.0.0.01", "127.1", "127.0.1", "127.000.000.001", "127.0.0.1.", "127.0.0.1:80", " 127.0.0.1",
         "127.0.0.1 ", "127。0。0。1", "１２７.0.0.1", "::1", "[::1]", "0:0:0:0:0:0:0:1", "::0001", "::1%lo", "::1%1",
         "::ffff:127.0.0.1", "::ffff:7f00:1", "::FFFF:7F00:0001", "0:0:0:0:0:ffff:127.0.0.1", "::127.0.0.1", "::7f00:1",
@@ -38,29 +38,43 @@ enum ExitAttacks {
         "router.lan",
     ]
 
+    /// Of those, what any name server could have an answer to.
+    private static let plainNames: Set = ["metadata.google.internal", "instance-data", "router.lan"]
+
     private static let forbiddenTargets = Attack(
         "exit-forbidden-targets",
-        tries: "Begin and Resolve, at an exit with the standard rules, to each special-purpose range and to "
-            + "\(Self.loopbackSpellings.count + Self.nearbySpellings.count) spellings; its name server says that every "
-            + "name is this machine",
-        expects: "refused; nobody connects", needsDaemons: true
+        tries: "Begin and Resolve, at an exit with the standard rules, and 127.0.0.2 open, to each special-purpose "
+            + "range and to \(Self.loopbackSpellings.count + Self.nearbySpellings.count) spellings; its name server "
+            + "says that every name is this machine",
+        expects: "refused, though 127.0.0.2 is not, and the name server is asked; nobody connects", needsDaemons: true
     ) { arena in
         try await Self.withLyingNames { names in
-            try await Self.withExit(arena, ["--resolver", "\(names)"]) { exit in
-                try await Self.refusesForbidden([arena.routers[0], exit])
+            let options = ["--resolver", "\(names)", "--exit-policy", "accept 127.0.0.2:*"]
+            return try await Self.withExit(arena, options) { exit in
+                let path = [arena.routers[0], exit]
+                var trials = try await Self.refusesForbidden(path)
+                // The control: the exit does open what its rules open.
+                try await LoopbackServer.serving(.count, host: "127.0.0.2") { port, _ in
+                    trials.add(try await Self.begin(path, [("127.0.0.2", port)], wants: .connected))
+                }
+                return trials
             }
         }
     }
 
-    /// A name server that says that every name is this machine, or what cloud machines answer on.
-    private static func withLyingNames(_ body: (Endpoint) async throws -> Outcome) async throws -> Outcome {
+    /// Give `body` a name server that says that every name is this machine, or what cloud machines answer on; it must be
+    /// asked.
+    private static func withLyingNames(_ body: (Endpoint) async throws -> Trials) async throws -> Outcome {
+        let questionCount = NIOLockedValueBox(0)
         let names = try await HostileNameServer { _, _ in
-            [.v4(0x7f00_0001), .v4(0xa9fe_a9fe), .v6(hi: 0, lo: 1), .v6(hi: 0, lo: 0xffff_7f00_0001)]
+            questionCount.withLockedValue { $0 += 1 }
+            return [.v4(0x7f00_0001), .v4(0xa9fe_a9fe), .v6(hi: 0, lo: 1), .v6(hi: 0, lo: 0xffff_7f00_0001)]
         }
         do {
-            let outcome = try await body(names.endpoint)
+            var trials = try await body(names.endpoint)
             await names.stop()
-            return outcome
+            trials.expect(questionCount.withLockedValue { $0 } > 0, "the name server was never asked")
+            return trials.outcome("refused, nobody connected")
         } catch {
             await names.stop()
             throw error
@@ -68,7 +82,7 @@ enum ExitAttacks {
     }
 
     /// Ask the last of the path for each special-purpose range and each spelling, by Begin and by Resolve.
-    private static func refusesForbidden(_ path: [ConsensusRouter]) async throws -> Outcome {
+    private static func refusesForbidden(_ path: [ConsensusRouter]) async throws -> Trials {
         let ranges = SpecialPurpose.table.flatMap { entry in
             [
                 "\(entry.prefix.address)",
@@ -80,7 +94,7 @@ enum ExitAttacks {
             var trials = try await Self.begin(path, hosts.map { ($0, port) })
             trials.add(try await Self.resolve(path, hosts))
             CellAttacks.undelivered(tally, &trials)
-            return trials.outcome("refused, nobody connected")
+            return trials
         }
     }
 
@@ -106,35 +120,49 @@ enum ExitAttacks {
             return ForgedConsensus.answer(message, consensus, key)
         }
         let rules = ["accept 127.0.0.0/8:*", "accept [::1]:*", "reject *:*"].flatMap { ["--exit-policy", $0] }
-        let outcome = try await Self.withLyingNames { names in
-            try await Self.withRouter(
-                arena, directory.endpoint, ["--resolver", "\(names)"] + rules
-            ) { _ in
-                guard let exit = listed.withLockedValue({ $0 }) else { throw PeerError.notListed }
-                return try await Self.refusesForbidden([exit])
+        do {
+            let outcome = try await Self.withLyingNames { names in
+                try await Self.withRouter(
+                    arena, directory.endpoint, ["--resolver", "\(names)"] + rules
+                ) { _ in
+                    guard let exit = listed.withLockedValue({ $0 }) else { throw PeerError.notListed }
+                    return try await Self.refusesForbidden([exit])
+                }
             }
+            await directory.stop()
+            return outcome
+        } catch {
+            await directory.stop()
+            throw error
         }
-        await directory.stop()
-        return outcome
     }
 
     private static let ownAndNodes = Attack(
         "exit-own-and-nodes",
-        tries: "Begin, at an exit whose rules accept everything, to every node's port, to its own interfaces, to no "
-            + "address",
-        expects: "refused whatever the rules say; nobody connects", needsDaemons: true
+        tries: "Begin, at an exit whose rules accept loopback and its own interfaces, to every node's port, to its own "
+            + "interfaces, to no address",
+        expects: "refused whatever the rules say; nobody connects, but to another port of loopback", needsDaemons: true
     ) { arena in
-        let nodes = arena.routers.flatMap(\.addresses)
-        var targets = nodes.flatMap { node in
-            ["\(node.address)", "::ffff:\(node.address)"].map { ($0, node.port) }
-        }
         let own = try System.enumerateDevices().compactMap { $0.address.flatMap { Endpoint($0)?.address } }
-        return try await Self.withExit(arena, ["--exit-policy", "accept *:*"]) { exit in
-            try await LoopbackServer.serving(.count, host: "0.0.0.0") { port, tally in
-                targets += own.filter { !SpecialPurpose.isLoopback($0) }.map { ("\($0)", port) }
+            .filter { !SpecialPurpose.isLoopback($0) }
+        // `accept *:*` would open no special-purpose address: the rules, and not what is under attack, would refuse them.
+        let open = ["127.0.0.0/8", "[::ffff:127.0.0.0]/104"] + own.map { $0.isIPv4 ? "\($0)/32" : "[\($0)]/128" }
+        return try await Self.withExit(arena, open.flatMap { ["--exit-policy", "accept \($0):*"] }) { exit in
+            let path = [arena.routers[0], exit]
+            let nodes = (arena.routers + [exit]).flatMap(\.addresses)
+            var targets = nodes.flatMap { node in
+                ["\(node.address)", "::ffff:\(node.address)"].map { ($0, node.port) }
+            }
+            return try await LoopbackServer.serving(.count, host: "0.0.0.0") { port, tally in
+                targets += own.map { ("\($0)", port) }
                 targets += ["0.0.0.0", "::", "::ffff:0.0.0.0", "::0.0.0.0"].map { ($0, port) }
-                var trials = try await Self.begin([arena.routers[0], exit], targets)
+                var trials = try await Self.begin(path, targets, wants: .refused([.exitPolicy]))
                 CellAttacks.undelivered(tally, &trials)
+                // The control: the rules do open loopback.
+                try await LoopbackServer.counting { port, _ in
+                    let others = ["127.0.0.1", "::ffff:127.0.0.1"].map { ($0, port) }
+                    trials.add(try await Self.begin(path, others, wants: .connected))
+                }
                 return trials.outcome("refused, nobody connected")
             }
         }
@@ -216,10 +244,10 @@ enum ExitAttacks {
     /// Start an exit of its own in the network, and give `body` its listing.
     ///
     /// - Parameter state: its state directory; a new one if not said.
-    static func withExit(
+    static func withExit<R>(
         _ arena: Arena, _ options: [String], state: String? = nil,
-        _ body: (ConsensusRouter) async throws -> Outcome
-    ) async throws -> Outcome {
+        _ body: (ConsensusRouter) async throws -> R
+    ) async throws -> R {
         try await Self.withRouter(arena, arena.network.directory, options, state: state) { identity in
             guard let listed = try await arena.network.consensus().router(identity) else { throw PeerError.notListed }
             return try await body(listed)
@@ -227,10 +255,10 @@ enum ExitAttacks {
     }
 
     /// Start a router that has this directory, and let `body` use it once it is ready.
-    private static func withRouter(
+    private static func withRouter<R>(
         _ arena: Arena, _ directory: Endpoint, _ options: [String], state: String? = nil,
-        _ body: (Ed25519PublicKey) async throws -> Outcome
-    ) async throws -> Outcome {
+        _ body: (Ed25519PublicKey) async throws -> R
+    ) async throws -> R {
         let starter = try arena.needDaemons()
         let key = Ed25519PrivateKey()
         let daemon = try starter.start(
@@ -239,15 +267,9 @@ enum ExitAttacks {
                 "\(directory)", try starter.writeKey(arena.network.directoryKey), try starter.writeSecret(key),
                 "--listen", "127.0.0.1:0", "--nickname", "Attacked",
             ] + options, state: state)
-        do {
+        return try await starter.using(daemon) {
             _ = try await daemon.ready()
-            let outcome = try await body(key.publicKey)
-            guard daemon.end == nil else { return Outcome(.broken, "the router is no longer running") }
-            await starter.stop(daemon)
-            return outcome
-        } catch {
-            await starter.stop(daemon)
-            throw error
+            return try await body(key.publicKey)
         }
     }
 
@@ -271,9 +293,31 @@ enum ExitAttacks {
         }
     }
 
-    /// Ask for each target; none may be connected to.
+    /// How a Begin should end.
+    private enum Answer {
+        case connected
+        /// With an End of one of these reasons.
+        case refused([EndReason])
+
+        func isThis(_ answer: HostileCircuit.Message) -> Bool {
+            switch self {
+            case .connected: answer.command == RelayCommand.connected.rawValue
+            case .refused(let reasons):
+                answer.command == RelayCommand.end.rawValue && reasons.contains(EndReason(wire: answer.data.first ?? 0))
+            }
+        }
+    }
+
+    /// A spelling that is no address may end as no name does; what is one must have been looked up.
+    private static func refusal(of host: String) -> Answer {
+        .refused(Self.plainNames.contains(host) ? [.exitPolicy] : [.exitPolicy, .noSuchName, .resolveFailed])
+    }
+
+    /// Ask for each target.
+    ///
+    /// - Parameter wants: what each answer must be; a refusal that fits the host, if not said.
     private static func begin(
-        _ path: [ConsensusRouter], _ targets: [(host: String, port: UInt16)]
+        _ path: [ConsensusRouter], _ targets: [(host: String, port: UInt16)], wants: Answer? = nil
     ) async throws -> Trials {
         let circuit = try await Self.circuit(path)
         var trials = Trials()
@@ -283,10 +327,9 @@ enum ExitAttacks {
             switch await Self.answer(circuit) {
             case .message(_, let answer):
                 let reason = EndReason(wire: answer.data.first ?? 0)
-                let isRefused =
-                    answer.command == RelayCommand.end.rawValue
-                    && [.exitPolicy, .noSuchName, .resolveFailed].contains(reason)
-                trials.expect(isRefused, "\(target.host):\(target.port): command \(answer.command), \(reason)")
+                trials.expect(
+                    (wants ?? Self.refusal(of: target.host)).isThis(answer),
+                    "\(target.host):\(target.port): command \(answer.command), \(reason)")
             case let event: trials.add(failure: "\(target.host):\(target.port): \(event)")
             }
         }
@@ -320,20 +363,25 @@ enum ExitAttacks {
     private static let streamCount = 16
 
     private static let trickle = Self.destination(
-        "trickle", .trickle, tries: "sends one byte every tenth of a second", sends: 0)
+        "trickle", .trickle, tries: "sends one byte every tenth of a second", sends: 0,
+        also: ("each gets its bytes", { $0.byteCount > 1 }))
     private static let reset = Self.destination(
-        "reset", .reset, tries: "resets each connection after the first bytes", sends: 100)
+        "reset", .reset, tries: "resets each connection after the first bytes", sends: 100,
+        also: ("each is reset", \.isReset))
     private static let deaf = Self.destination(
         "deaf", .deaf, tries: "never reads what it is sent, 4 MiB on each stream", sends: 4 << 20)
     private static let source = Self.destination(
         "endless", .source, tries: "sends for ever to a user who does not read", sends: 0)
 
     private static func destination(
-        _ name: String, _ habit: LoopbackServer.Habit, tries: String, sends byteCount: Int
+        _ name: String, _ habit: LoopbackServer.Habit, tries: String, sends byteCount: Int,
+        also: (what: String, isSeen: @Sendable (UserConnection) -> Bool)? = nil
     ) -> Attack {
         Attack(
             "exit-destination-\(name)", tries: "a destination of \(Self.streamCount) streams \(tries)",
-            expects: "other streams on the same circuit go on, and answer within 5 s", needsDaemons: true
+            expects:
+                "\(also.map { "\($0.what); " } ?? "")other streams on the same circuit go on, and answer within 5 s",
+            needsDaemons: true
         ) { arena in
             let user = try arena.needUser()
             return try await LoopbackServer.serving(habit) { port, _ in
@@ -355,6 +403,10 @@ enum ExitAttacks {
                     } catch {
                         trials.add(failure: "\(error)")
                     }
+                }
+                if let also {
+                    try? await Wait.until(also.what, seconds: 5) { connections.allSatisfy(also.isSeen) }
+                    for connection in connections { trials.expect(also.isSeen(connection), "not so: \(also.what)") }
                 }
                 for connection in connections { await connection.close() }
                 return trials.outcome("all were answered in time")

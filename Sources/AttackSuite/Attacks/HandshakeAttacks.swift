@@ -11,7 +11,7 @@ enum HandshakeAttacks {
         Self.wrongKeys, Self.rotatedKey, Self.zeroPoints, Self.badEncapsulationKey, Self.truncatedCreate,
         Self.replayedCreate,
         Self.downgradedCreate, Self.createdThroughHonest, Self.createdToProxy, Self.truncatedCreated,
-        Self.wrongLinkKey,
+        Self.wrongLinkKey, Self.wrongLinkKeyToProxy,
     ]
 
     /// Where the fields of a Created begin, and where it ends.
@@ -272,7 +272,7 @@ enum HandshakeAttacks {
 
     private static let truncatedCreated = Attack(
         "handshake-truncated-created", tries: "a hostile guard's Created, cut off in and after each field",
-        expects: "thor-proxy says no more on the circuit; with an honest answer it serves again", needsDaemons: true
+        expects: "thor-proxy ends the circuit; with an honest answer it serves again", needsDaemons: true
     ) { arena in
         var answers: [Answer] = []
         for (field, next) in zip(Self.createdFields, Self.createdFields.dropFirst()) {
@@ -285,12 +285,12 @@ enum HandshakeAttacks {
     private static let createdToProxy = Attack(
         "handshake-downgraded-created",
         tries: "a hostile guard answers without the ML-KEM part, and with \(Self.lies.count - 1) other lies",
-        expects: "thor-proxy says no more on the circuit; with an honest answer it serves again", needsDaemons: true
+        expects: "thor-proxy ends the circuit; with an honest answer it serves again", needsDaemons: true
     ) { arena in
         try await Self.disbelieved(arena, Self.lies)
     }
 
-    /// A proxy whose guard lies: nothing must come on a circuit after the lie.
+    /// A proxy whose guard lies: nothing must come on a circuit after the lie but the Destroy that ends it.
     private static func disbelieved(_ arena: Arena, _ answers: [Answer]) async throws -> Outcome {
         let hostile = try await HostileRouter(in: arena.network)
         do {
@@ -311,12 +311,12 @@ enum HandshakeAttacks {
                     try await Wait.until("a circuit is begun for: \(answer.name)", seconds: 15) {
                         hostile.tally.createCount > before.createCount
                     }
-                    // Once the circuit is destroyed, it has been judged.
-                    try? await Wait.until("it is destroyed", seconds: 3) {
-                        hostile.tally.destroyCount > before.destroyCount
-                    }
+                    // Circuits are numbered as they are created.
+                    let hasEnded = { hostile.tally.endedCircuits.contains(before.createCount) }
+                    try? await Wait.until("it is destroyed", seconds: 10) { hasEnded() }
                     asking.cancel()
                     await asking.value
+                    trials.expect(hasEnded(), "the circuit lives on: \(answer.name)")
                     trials.expect(
                         hostile.tally.believedCount == before.believedCount, "believed: \(answer.name)")
                 }
@@ -418,5 +418,34 @@ enum HandshakeAttacks {
         trials.expect(hostile.tally.createCount == before, "it was sent a Create")
         await hostile.stop()
         return trials.outcome("it was sent nothing")
+    }
+
+    private static let wrongLinkKeyToProxy = Attack(
+        "handshake-wrong-link-key-to-proxy",
+        tries: "somebody at the address of a client's only guard shows another link key than the consensus names",
+        expects: "thor-proxy sends nothing to it, and serves again once the guard is there", needsDaemons: true
+    ) { arena in
+        let hostile = try await HostileRouter(in: arena.network)
+        do {
+            let path = CellAttacks.Position.guard.path(hostile.listing, among: arena.routers)
+            let outcome = try await Bait.with(arena, path: path) { bait in
+                var trials = Trials()
+                try await bait.user.checkService()
+                try await hostile.shows(linkKey: Ed25519PrivateKey())
+                let before = hostile.tally
+                let isServed = (try? await bait.user.open(port: 9, name: "wrong key", seconds: 5)) != nil
+                trials.expect(!isServed, "a stream was opened through it")
+                trials.expect(hostile.tally.acceptedCount > before.acceptedCount, "nobody has connected to it")
+                trials.expect(hostile.tally.createCount == before.createCount, "it was sent a Create")
+                try await hostile.shows(linkKey: hostile.linkKey)
+                try await bait.user.checkService(seconds: 40)
+                return trials.outcome("it was sent nothing; the guard was used again")
+            }
+            await hostile.stop()
+            return outcome
+        } catch {
+            await hostile.stop()
+            throw error
+        }
     }
 }

@@ -6,7 +6,9 @@ import OnionDirectory
 
 /// Cells for circuits that there are not, and cells that are none of a circuit's.
 enum LinkCellAttacks {
-    static let all = [Self.unknownCircuit, Self.wrongIDHalf, Self.usedID, Self.unknownCommands, Self.linkRules]
+    static let all = [
+        Self.unknownCircuit, Self.wrongIDHalf, Self.byDialled, Self.usedID, Self.unknownCommands, Self.linkRules,
+    ]
 
     private static let unknownCircuit = Attack(
         "cell-unknown-circuit", tries: "relay cells, Created and Destroy for circuits that there are not",
@@ -51,6 +53,45 @@ enum LinkCellAttacks {
         return trials.outcome("refused")
     }
 
+    private static let byDialled = Attack(
+        "cell-beside-circuits-by-dialled",
+        tries:
+            "a hostile OR, on a link that an honest one has dialled: a Create in the dialler's half of the ids, relay "
+            + "cells, Created and Destroy for circuits that there are not",
+        expects: "the Create is refused with a Destroy, the others are dropped; the link lives, and so do its circuits"
+    ) { arena in
+        let router = arena.routers[0]
+        let hostile = try await HostileRouter(in: arena.network)
+        let circuit = try await HostileCircuit.build([router, hostile.listing])
+        let echoed = HostileCircuit.Message(.data, 1, CellAttacks.stolen)
+        circuit.send([echoed])
+        var trials = Trials()
+        trials.expect(await circuit.next() == .message(hop: 1, echoed), "no echo before")
+        guard let number = hostile.tally.newestStreamCircuit else { throw PeerError.circuitFailed("none is used") }
+        let create = CircuitHandshake.Client(identity: router.identity, onionKey: router.onionKey).create
+        let (wrong, right): (UInt32, UInt32) = (0x8765_ffff, 0x0765_ffff)
+        let ids: [UInt32] = [0x0765_0000, 0x8765_0000].flatMap { first in (0..<200).map { first + $0 } }
+        let commands: [CellCommand] = [.relay, .relayEarly, .created, .destroy]
+        let unknown = ids.flatMap { id in
+            commands.map { HostileLink.cell(id, $0.rawValue, SecureRandom.bytes(Cell.bodyByteCount)) }
+        }
+        let creates = [wrong, right].map { HostileLink.cell($0, CellCommand.create.rawValue, create) }
+        try await hostile.send(unknown + creates, beside: number)
+        try? await Wait.until("both Creates are answered") {
+            hostile.tally.strays[wrong] != nil && hostile.tally.strays[right] != nil
+        }
+        circuit.send([echoed])
+        trials.expect(await circuit.next() == .message(hop: 1, echoed), "the circuit beside them ended")
+        let strays = hostile.tally.strays
+        trials.expect(strays[wrong] == CellCommand.destroy.rawValue, "the dialler's half was not refused")
+        // The control: in its own half it may create circuits, as whoever dialled.
+        trials.expect(strays[right] == CellCommand.created.rawValue, "a Create in its own half was not answered")
+        for id in ids { trials.expect(strays[id] == nil, "circuit \(id) was answered") }
+        await circuit.link.close()
+        await hostile.stop()
+        return trials.outcome("refused or dropped, the circuit beside them lives")
+    }
+
     private static let usedID = Attack(
         "cell-used-id", tries: "a Create with the id of a circuit that there is, and of one that there was",
         expects: "the one that there is is destroyed; neither is made anew"
@@ -71,14 +112,18 @@ enum LinkCellAttacks {
         return trials.outcome("refused")
     }
 
+    /// What a client may say on a circuit that there is.
+    private static let clientCommands: [CellCommand] = [.padding, .relay, .relayEarly, .destroy]
+
     private static let unknownCommands = Attack(
         "cell-unknown-command",
-        tries: "on a circuit, each command that is none of a client's there: all 256 but five",
+        tries: "on a circuit, each command that is none of a client's there: \(256 - Self.clientCommands.count) of 256",
         expects: "the circuit is destroyed"
     ) { arena in
         let router = arena.routers[0]
-        let allowed: [CellCommand] = [.padding, .relay, .relayEarly, .destroy]
-        let commands = (UInt8.min...UInt8.max).filter { command in !allowed.contains { $0.rawValue == command } }
+        let commands = (UInt8.min...UInt8.max).filter { command in
+            !Self.clientCommands.contains { $0.rawValue == command }
+        }
         return try await repeatedly(commands.count) { index in
             let circuit = try await HostileCircuit.build([router])
             circuit.link.send(circuit.id, commands[index], [])

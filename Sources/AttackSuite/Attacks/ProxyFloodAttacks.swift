@@ -1,4 +1,5 @@
 import HostilePeers
+import NIOConcurrencyHelpers
 import NIOCore
 import OnionAddress
 
@@ -7,12 +8,17 @@ enum ProxyFloodAttacks {
     static let all = [Self.connections, Self.halfOpen, Self.unreadDownloads]
 
     private static let connections = FloodAttacks.flood(
-        "proxy-connections", tries: "500 new connections a second to thor-proxy's port, each closed at once"
-    ) { arena, _ in
+        "proxy-connections", tries: "500 new connections a second to thor-proxy's port, each closed at once",
+        needs: .init(done: .init(500, "connections"))
+    ) { arena, hoard in
         let proxy = try arena.needUser().proxy
+        var opened = 0
         while true {
-            let channel = try? await FloodAttacks.connect(to: proxy)
-            channel?.close(promise: nil)
+            if let channel = try? await FloodAttacks.connect(to: proxy) {
+                opened += 1
+                hoard.hasDone(opened)
+                channel.close(promise: nil)
+            }
             try await FloodAttacks.pause(2)
         }
     }
@@ -25,17 +31,19 @@ enum ProxyFloodAttacks {
     private static let halfOpen = FloodAttacks.flood(
         "proxy-half-open",
         tries: "1,000 connections to thor-proxy's port that say the beginning of SOCKS5, SOCKS4 or HTTP, and then a "
-            + "byte now and then"
+            + "byte now and then",
+        needs: .init(held: .init(1000, "connections"))
     ) { arena, hoard in
         let proxy = try arena.needUser().proxy
         var channels: [any Channel] = []
         for index in 0..<1000 {
             let channel = try await FloodAttacks.connect(to: proxy)
-            await hoard.keep(channel)
+            hoard.keep(channel)
             channel.writeAndFlush(ByteBuffer(bytes: Self.beginnings[index % Self.beginnings.count]), promise: nil)
             channels.append(channel)
         }
         while true {
+            hoard.holds(channels.count { $0.isActive })
             for channel in channels where channel.isActive {
                 channel.writeAndFlush(ByteBuffer(bytes: [0x61]), promise: nil)
                 try await FloodAttacks.pause(2)
@@ -44,17 +52,23 @@ enum ProxyFloodAttacks {
     }
 
     private static let unreadDownloads = FloodAttacks.flood(
-        "proxy-unread-downloads", tries: "400 downloads without end through thor-proxy, of which no byte is read"
+        "proxy-unread-downloads", tries: "400 downloads without end through thor-proxy, of which no byte is read",
+        needs: .init(held: .init(400, "downloads"))
     ) { arena, hoard in
         let user = try arena.needUser()
-        try await LoopbackServer.serving(.source) { port, _ in
+        try await LoopbackServer.serving(.source) { port, tally in
             _ = try await repeatedly(400, width: 16) { index in
                 // As many on a circuit as one may have, and a few less.
                 let connection = try? await user.open(port: port, name: "unread-\(index / 200)", reads: false)
-                if let connection { await hoard.keep(connection.channel) }
+                if let connection { hoard.keep(connection.channel) }
                 return nil
             }
-            while true { try await FloodAttacks.pause(100) }
+            // Until the buffers of all are full they are downloads as good as the user's, and share with his.
+            try await FloodAttacks.pause(2000)
+            while true {
+                hoard.holds(tally.withLockedValue { $0.connectionCount })
+                try await FloodAttacks.pause(100)
+            }
         }
     }
 }

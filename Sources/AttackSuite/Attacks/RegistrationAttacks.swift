@@ -9,7 +9,8 @@ import OnionLink
 /// Attacks on a directory server: in another's name, at another's place, with frames that are none.
 enum RegistrationAttacks {
     static let all = [
-        Self.anothersName, Self.anothersAddress, Self.forbiddenAddress, Self.time, Self.heartbeats, Self.frames,
+        Self.anothersName, Self.anothersAddress, Self.secondIdentity, Self.forbiddenAddress, Self.time, Self.heartbeats,
+        Self.frames,
     ]
 
     private static func connect(_ arena: Arena, linkKey: Ed25519PrivateKey?) async throws -> DirectoryConnection {
@@ -87,6 +88,54 @@ enum RegistrationAttacks {
         try await Self.checkListing(arena, &trials)
         await hostile.stop()
         return trials.outcome("refused, the OR stays listed")
+    }
+
+    private static let secondIdentity = Attack(
+        "directory-register-second-identity",
+        tries:
+            "an OR registers a second identity where it is reached itself, with its own link key, and answers for both",
+        expects: "both are listed, and ORs extend to each; no path has both, unless the network allows one subnet"
+    ) { arena in
+        let hostile = try await HostileRouter(in: arena.network)
+        let connection = try await Self.connect(arena, linkKey: hostile.linkKey)
+        let second = try await hostile.listSecondIdentity(over: connection, in: arena.network)
+        var trials = Trials()
+        var extendedCount = 0
+        for router in [hostile.listing, second] {
+            // Once the honest one has the list.
+            try? await Wait.until("it is extended to", seconds: 25) {
+                guard let circuit = try? await HostileCircuit.build([arena.routers[0], router]) else { return false }
+                await circuit.link.close()
+                extendedCount += 1
+                return true
+            }
+        }
+        trials.expect(extendedCount == 2, "\(extendedCount) of the two are extended to")
+        // As a client of a real network draws: there the honest ones are in networks of their own.
+        let both = try [hostile.listing, second].map { try Self.anywhere($0.descriptor) }
+        let others = try (UInt32(1)...3).map { number in
+            var descriptor = hostile.descriptor(port: 9001)
+            let identity = Ed25519PrivateKey()
+            descriptor.identity = identity.publicKey
+            descriptor.addresses = [Endpoint(address: .v4(0x0506_0708 + number << 24), port: 9001)]
+            return try Self.anywhere(try descriptor.signed(by: identity))
+        }
+        let consensus = try ForgedConsensus(arena, parameters: NetworkParameters()).make(both + others)
+        for number in 0..<1000 {
+            let path = try drawPath(
+                consensus: consensus, seed: SecureRandom.bytes32(), guards: [],
+                constraints: PathConstraints(lastHop: .resolver))
+            let count = path.count { router in both.contains { $0.identity == router.identity } }
+            trials.expect(count < 2, "path \(number) has both")
+        }
+        await connection.close()
+        await hostile.stop()
+        return trials.outcome("both are listed; no path had both")
+    }
+
+    /// In every place of a path.
+    private static func anywhere(_ descriptor: SignedDescriptor) throws -> ConsensusRouter {
+        ConsensusRouter(descriptor: descriptor, flags: [.guard, .exit, .fast, .stable], weight: 1000)
     }
 
     private static let forbiddenAddress = Attack(

@@ -176,20 +176,43 @@ enum WindowAttacks {
 
     private static let dropFlood = Attack(
         "cell-drop-flood", tries: "20,000 cells of padding, and no SendMe of the exit's is read",
-        expects: "they are taken; what waits for the client is bounded"
+        expects: "all are taken; the SendMes are there once they are read, and the circuit opens a stream"
     ) { arena in
-        let link = try await HostileLink.dial(arena.routers[0], manners: .init())
-        let circuit = try await HostileCircuit.build(Array(arena.routers.prefix(3)), on: link)
-        try await link.channel.setOption(.autoRead, value: false).get()
-        var sent = 0
-        while sent < 20_000, !link.isClosed {
-            let batch = (0..<64).flatMap { _ in circuit.seal([.init(.drop)]) }
-            guard await link.sendAndWait(batch, seconds: 5) else { break }
-            sent += 64
+        let count = 20_000
+        return try await LoopbackServer.counting { port, _ in
+            let circuit = try await HostileCircuit.build(Array(arena.routers.prefix(3)))
+            let channel = circuit.link.channel
+            try await channel.setOption(.autoRead, value: false).get()
+            var sent = 0
+            while sent < count, channel.isActive {
+                let batch = (0..<50).flatMap { _ in circuit.seal([.init(.drop)]) }
+                guard await circuit.link.sendAndWait(batch, seconds: 5) else { break }
+                sent += 50
+            }
+            var trials = Trials()
+            trials.expect(sent == count && channel.isActive, "\(sent) cells were taken")
+            // Had the link ended, it would show now.
+            try await channel.setOption(.autoRead, value: true).get()
+            let wanted = count / NetworkParameters.sendMeIncrement
+            var sendMeCount = 0
+            var event = HostileCircuit.Event.silence
+            while sendMeCount < wanted {
+                event = await circuit.next()
+                guard case .message(2, let message) = event, message.command == RelayCommand.sendMe.rawValue else {
+                    break
+                }
+                sendMeCount += 1
+            }
+            trials.expect(sendMeCount == wanted, "of \(wanted) SendMes \(sendMeCount) came, then \(event)")
+            circuit.send([.begin(1, port: port)])
+            let answer = await circuit.next()
+            let isConnected =
+                if case .message(2, let message) = answer { message.command == RelayCommand.connected.rawValue } else {
+                    false
+                }
+            trials.expect(isConnected, "a Begin was answered with \(answer)")
+            await circuit.link.close()
+            return trials.outcome("\(sent) cells were taken, \(sendMeCount) SendMes came, a stream was opened")
         }
-        await link.close()
-        var trials = Trials()
-        trials.expect(sent >= 64, "no cell was taken")
-        return trials.outcome("\(sent) cells were taken")
     }
 }
