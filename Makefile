@@ -1,6 +1,8 @@
 # make demo     a private onion network on this machine, with a SOCKS5 port in front of it
 # make test     all tests
 # make test-programs    real programs and raw sockets through a network on this machine
+# make attack   hostile clients, routers, directories and destinations against real daemons, and what held
+# make faults   3,000 drawn faults in a simulated network
 # make check    all tests under the thread and the address sanitizer
 # make fuzz     feed every decoder and state machine 100,000 inputs
 # make mutants  take each check away, and see that a test fails
@@ -27,7 +29,7 @@ CHECKED := --explicit-target-dependency-import-check error
 PYTHON := .build/python/bin/python3
 SOURCES := Package.swift Sources Tests Benchmarks/Package.swift Benchmarks/Sources
 
-.PHONY: demo build test test-swift test-end-to-end test-full test-programs bench bench-parts check mutants timing fuzz format lint docs install install-programs install-units packages test-packages clean
+.PHONY: demo build test test-swift test-end-to-end test-full test-programs bench bench-parts attack faults check mutants timing fuzz format lint docs install install-programs install-units packages test-packages clean
 
 demo: build
 	@exec .build/release/thor-testnet
@@ -80,6 +82,16 @@ $(PYTHON):
 	@mkdir -p .build && python3 -m venv .build/python
 	@.build/python/bin/pip install --quiet --disable-pip-version-check openai 'httpx[socks]' || \
 		echo "openai could not be installed: examples/chatgpt.py is not tested"
+
+# All attacks, about six minutes: ATTACK="cell exit-rebinding" for a family and one more, ATTACK=--list for what there is.
+attack: build
+	@exec .build/release/thor-testnet attack $(ATTACK)
+
+# A quarter of an hour. THOR_FAULT_SEEDS=10000 for more; a seed that fails prints itself, and how to play it alone.
+faults: export THOR_FAULT_SEEDS ?= 3000
+faults: test-packages
+	swift build --build-tests $(CHECKED)
+	swift test --skip-build --filter FaultSimulationTests
 
 # The sanitizers change every object file, so each has a build of its own, a quarter of an hour. What the thread sanitizer
 # reports and is no race is in Tests/Sanitizers, each with its reason. The C target is run under the undefined-behaviour

@@ -76,9 +76,12 @@ int namespace_set_identity(pid_t process) {
 }
 
 int namespace_hide_name_services(void) {
-    // nscd, systemd-resolved and Avahi, which look names up for whoever asks over their sockets.
+    // Who looks names up for whoever asks over a socket: nscd, systemd-resolved, Avahi, systemd-machined, and what may stand in
+    // the line for hosts of nsswitch.conf, winbindd, nslcd and sssd.
     static const char *const directories[] = {
-        "/run/nscd", "/var/run/nscd", "/run/systemd/resolve", "/run/avahi-daemon", "/var/run/avahi-daemon"};
+        "/run/nscd", "/var/run/nscd", "/run/systemd/resolve", "/run/avahi-daemon", "/var/run/avahi-daemon",
+        "/run/systemd/machine", "/run/samba/winbindd", "/var/run/samba/winbindd", "/run/nslcd", "/var/run/nslcd",
+        "/var/lib/sss/pipes"};
     if (mount("none", "/", NULL, MS_REC | MS_SLAVE, NULL) != 0) return -1;
     for (size_t index = 0; index < sizeof directories / sizeof directories[0]; index++) {
         struct stat information;

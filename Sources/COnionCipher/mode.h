@@ -35,6 +35,7 @@ static TARGET void set_keys(struct onion_cipher *cipher, const uint8_t bytes[ONI
     block keys[5];
     for (int i = 0; i < 5; i++) keys[i] = block_load(bytes + 16 * i);
     set_key_blocks(cipher, keys);
+    onion_cipher_wipe(keys, sizeof keys);
 }
 
 static TARGET void encrypt(const struct onion_cipher *cipher, uint8_t command, uint8_t *body, size_t length)
@@ -59,6 +60,7 @@ static TARGET void update(struct onion_cipher *cipher, size_t length)
     block start = stream_start(cipher, block_load(cipher->nonce), length);
     stream_five(cipher->stream_keys, start, (length - 16 + 15) / 16, keys);
     set_key_blocks(cipher, keys);
+    onion_cipher_wipe(keys, sizeof keys);
 }
 
 #define CGO_OPERATIONS {set_keys, encrypt, decrypt, update}

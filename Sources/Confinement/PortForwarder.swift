@@ -1,5 +1,6 @@
 internal import NIOCore
 internal import NIOPosix
+internal import OnionLink
 
 /// Takes the connections of a listening socket on to the proxy, byte for byte.
 package struct PortForwarder {
@@ -9,12 +10,13 @@ package struct PortForwarder {
         case unix(path: String)
     }
 
-    private let channel: any Channel
+    let channel: any Channel
 
     /// Begin to serve a socket, which is closed with the forwarder.
     package static func serve(_ listener: Int32, to target: Target) async throws -> PortForwarder {
         let loop = MultiThreadedEventLoopGroup.singleton.next()
         let channel = try await ServerBootstrap(group: loop)
+            .pausingWhenAcceptFails()
             .childChannelOption(.autoRead, value: false)
             .childChannelOption(.allowRemoteHalfClosure, value: true)
             .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)

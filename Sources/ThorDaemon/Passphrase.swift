@@ -47,12 +47,13 @@ package enum Passphrase {
             var byte: UInt8 = 0
             let count = read(terminal, &byte, 1)
             if count < 0, errno == EINTR { continue }
-            guard count == 1 else { throw .interrupted }
             switch byte {
             case 0x0A, 0x0D: return line
-            case 0x03, 0x1C: throw .interrupted  // Ctrl-C, Ctrl-\
-            case 0x04 where line.isEmpty: throw .interrupted  // Ctrl-D
-            case 0x15: line.removeAll(keepingCapacity: true)  // Ctrl-U
+            case _ where count != 1, 0x03, 0x1C,  // Ctrl-C, Ctrl-\
+                0x04 where line.isEmpty:  // Ctrl-D
+                Self.remove(line.count, from: &line)
+                throw .interrupted
+            case 0x15: Self.remove(line.count, from: &line)  // Ctrl-U
             case 0x08, 0x7F: Self.removeLastCharacter(of: &line)
             default: if line.count < Self.maximumByteCount { line.append(byte) }
             }
@@ -61,6 +62,13 @@ package enum Passphrase {
 
     /// Take back one character of UTF-8.
     private static func removeLastCharacter(of line: inout [UInt8]) {
-        while let last = line.popLast(), last & 0xC0 == 0x80 {}
+        let isContinued = { (byte: UInt8) in byte & 0xC0 == 0x80 }
+        Self.remove(min(line.count, line.reversed().prefix(while: isContinued).count + 1), from: &line)
+    }
+
+    /// Take the last bytes back, and leave nothing of them in memory.
+    private static func remove(_ count: Int, from line: inout [UInt8]) {
+        for index in line.indices.suffix(count) { line[index] = 0 }
+        line.removeLast(count)
     }
 }

@@ -25,6 +25,15 @@ package final class StateDirectory: Sendable {
         self.path = URL(fileURLWithPath: given).standardizedFileURL.path
         try Self.prepare(self.path)
         self.lockDescriptor = try Self.lock(self.path)
+        self.removeUnfinishedFiles()
+    }
+
+    /// What a crash has left of files that were being written: there may be keys in them, and nobody else uses them now.
+    private func removeUnfinishedFiles() {
+        let names = (try? FileManager.default.contentsOfDirectory(atPath: self.path)) ?? []
+        for name in names where name.hasPrefix(".thor-") && name.hasSuffix(".tmp") {
+            try? FileManager.default.removeItem(atPath: self.file(name))
+        }
     }
 
     deinit { close(self.lockDescriptor) }

@@ -21,7 +21,7 @@ struct ThorChatGPTCommand: AsyncParsableCommand {
     )
     var keyFile: String
 
-    @Argument(help: "What to ask.")
+    @Argument(help: "What to ask. Other users of the machine can see it in the list of processes.")
     var prompt: String?
 
     @Option(help: ArgumentHelp("The proxy. (default: 127.0.0.1:1080)", valueName: "address:port"))
@@ -46,7 +46,9 @@ struct ThorChatGPTCommand: AsyncParsableCommand {
         name: .customLong("base-url"), help: ArgumentHelp("The server, up to and with its version.", valueName: "url"))
     var baseURL = "https://api.openai.com/v1"
 
-    @Option(help: ArgumentHelp("Instructions ahead of the conversation.", valueName: "text"))
+    @Option(
+        help: ArgumentHelp(
+            "Instructions ahead of the conversation. Other users of the machine can see them, too.", valueName: "text"))
     var system: String?
 
     @Option(

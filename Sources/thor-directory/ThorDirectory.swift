@@ -75,7 +75,6 @@ struct ThorDirectory: AsyncParsableCommand {
             let directoryKey = try KeyLoading.privateKey(self.keyFile ?? "")
             let state = try StateDirectory(path: self.state, role: "directory")
             let logger = self.daemon.bootstrapLogging(label: "thor-directory")
-            LockedMemory.check(logger: logger)
             let watchdog = Watchdog()
             let group = MultiThreadedEventLoopGroup.singleton
             watchdog.watch(Array(group.makeIterator()))
@@ -83,6 +82,7 @@ struct ThorDirectory: AsyncParsableCommand {
                 host: self.listen.host, port: self.listen.port ?? 9030, directoryKey: directoryKey,
                 linkKey: try KeyLoading.ownKey(state.file("link.key")), routers: routers, parameters: parameters,
                 databasePath: state.file("registry.sqlite"))
+            LockedMemory.check(logger: logger)
             configuration.connectionLimits.total = FileDescriptorLimit.connections(
                 upTo: configuration.connectionLimits.total)
             let server = try DirectoryServer(

@@ -1,4 +1,5 @@
 import ArgumentParser
+import ThorDaemon
 
 /// Makes the keys of a network: a private one for the directory server and for each router, and their public halves.
 ///
@@ -19,6 +20,12 @@ struct ThorKeys: ParsableCommand {
 
               thor-keys copy directory.key directory.key.backup --passphrase
             """,
-        version: "thor-keys 0.1.0",
+        version: "thor-keys \(DaemonVersion.number)",
         subcommands: [Generate.self, Public.self, Copy.self])
+
+    static func main() {
+        // Before a key or a passphrase is in memory.
+        CoreDumps.disable()
+        self.main(nil)
+    }
 }

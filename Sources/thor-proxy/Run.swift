@@ -19,7 +19,10 @@ struct Run: AsyncParsableCommand {
             line on standard error says that it could go round the proxy; --require-isolation refuses instead.
 
             It is no prison: files are shared, and so are Unix sockets. A program that means to get out can ask another \
-            one, over such a socket, to connect for it.
+            one, over such a socket, to connect for it. And some do so as they always do, when one like them is running \
+            already: a browser whose profile is open, gpg (dirmngr), ssh with ControlMaster, terminals that the desktop \
+            starts (gnome-terminal). What they then do goes round the proxy. End the running one first, or tell them not \
+            to: firefox --no-remote --profile DIR, chromium --user-data-dir=DIR, dirmngr --shutdown, ssh -S none.
             """)
 
     @Flag(help: "Do not run the command where it could go round the proxy.")
@@ -86,8 +89,7 @@ struct Run: AsyncParsableCommand {
                         advice: "Allow user namespaces, run as root, or leave --require-isolation out", status: .osError
                     )
                 }
-                FileHandle.standardError.write(
-                    Data("thor-proxy: \(self.command[0]) could go round the proxy, as \(why)\n".utf8))
+                Self.say("\(self.command[0]) could go round the proxy, as \(why)")
             }
         }
         guard proxy.port != nil else {
@@ -112,7 +114,7 @@ struct Run: AsyncParsableCommand {
         do {
             forwarder = try await PortForwarder.serve(listener, to: proxy.target)
         } catch {
-            FileHandle.standardError.write(Data("thor-proxy: the command cannot reach the proxy: \(error)\n".utf8))
+            Self.say("the command cannot reach the proxy: \(error)")
             forwarder = nil
         }
         let code = await command.wait()
@@ -159,8 +161,7 @@ struct Run: AsyncParsableCommand {
     private func operatorError(_ failure: ConfinedCommand.Failure) -> any Error {
         switch failure {
         case .notExecuted(let errno):
-            FileHandle.standardError.write(
-                Data("thor-proxy: cannot run \(self.command[0]): \(String(cString: strerror(errno)))\n".utf8))
+            Self.say("cannot run \(self.command[0]): \(String(cString: strerror(errno)))")
             // As shells and env do.
             return ExitCode(errno == ENOENT ? 127 : 126)
         case .system(let errno):
@@ -169,6 +170,11 @@ struct Run: AsyncParsableCommand {
                 status: .osError)
         case .cannotIsolate(let why): return OperatorError(why, advice: "", status: .osError)
         }
+    }
+
+    /// On standard error, if that takes it: what is to be run or told does not depend on it.
+    private static func say(_ text: String) {
+        try? FileHandle.standardError.write(contentsOf: Data("thor-proxy: \(text)\n".utf8))
     }
 
     private static func isInPath(_ name: String) -> Bool {

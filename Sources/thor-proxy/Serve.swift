@@ -123,7 +123,7 @@ struct Serve: AsyncParsableCommand {
         }
     }
 
-    private func serverConfiguration() throws -> ProxyServer.Configuration {
+    func serverConfiguration() throws -> ProxyServer.Configuration {
         let access = try self.passwordFile.map { ProxyAccess.password(try KeyLoading.password($0)) } ?? .open
         var policy = ProxyPolicy()
         policy.isolatesDestinations = self.isolateDestination

@@ -22,6 +22,7 @@ struct Trace: AsyncParsableCommand {
               first byte   from sending the request to the first byte of the answer
 
             Every trace has a circuit that nobody else uses. The server sees one request, with the user agent thor-proxy.
+            Other users of the machine can see the URL in the list of processes.
             """)
 
     @Argument(help: ArgumentHelp("What to ask for: http://… or https://…", valueName: "url"))

@@ -117,7 +117,6 @@ struct ThorRouter: AsyncParsableCommand {
             let identityKey = try KeyLoading.privateKey(self.keyFile)
             let state = try StateDirectory(path: self.state, role: "router")
             let logger = self.daemon.bootstrapLogging(label: "thor-router")
-            LockedMemory.check(logger: logger)
             let watchdog = Watchdog()
             var configuration = RouterConfiguration(
                 directoryHost: self.directory.host, directoryPort: self.directory.port ?? Self.directoryPort,
@@ -130,6 +129,8 @@ struct ThorRouter: AsyncParsableCommand {
             let router = OnionRouter(
                 configuration: configuration, logger: logger, onStart: { watchdog.watch($0) },
                 onListening: { address in
+                    // It has made or read its link and onion keys by now.
+                    LockedMemory.check(logger: logger)
                     StandardOutput.listening("\(address)")
                     ServiceManager.ofProcess.status("listening on \(address); not yet in the consensus")
                 },
@@ -224,7 +225,7 @@ struct ThorRouter: AsyncParsableCommand {
         return keys
     }
 
-    private func policy() throws(OperatorError) -> ExitPolicy {
+    func policy() throws(OperatorError) -> ExitPolicy {
         if self.noExit {
             guard self.exitPolicy.isEmpty else {
                 throw .usage("--no-exit and --exit-policy exclude each other", advice: "Leave one of them out")

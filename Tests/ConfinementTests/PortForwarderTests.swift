@@ -2,6 +2,7 @@ import Foundation
 import Glibc
 import NIOCore
 import NIOPosix
+import OnionLink
 import TestSupport
 import Testing
 
@@ -91,6 +92,16 @@ struct PortForwarderTests {
                 #expect(try await heard.futureResult.get() == Ending(bytes: bytes))
                 #expect(try await ended.futureResult.get() == Ending(bytes: bytes))
             })
+    }
+
+    @Test("a listener that cannot accept rests")
+    func pause() async throws {
+        let (listener, _) = try ReservedPort.listen()
+        let forwarder = try await PortForwarder.serve(listener, to: .unix(path: "/nowhere"))
+        let channel = forwarder.channel
+        try await channel.eventLoop.submit { _ = try channel.pipeline.syncOperations.handler(type: AcceptPause.self) }
+            .get()
+        await forwarder.stop()
     }
 
     @Test("a reset is a reset")

@@ -11,10 +11,12 @@ import time
 
 import socks
 from checks_load import MIB, fetch
-from network import DirectoryObserver, Network, descriptors, identity, is_alive, resident, wait_for
+from network import DirectoryObserver, Network, Skipped, descriptors, identity, is_alive, resident, wait_for
 from servers import digest
 
 TRANSFERS = 100
+# For how long each is under way at least, so that a fault finds it so.
+TRANSFER_SECONDS = 4
 # No transfer may say nothing for so long, nor be at it for so long after the fault, whatever happens to it.
 SILENCE_LIMIT = 30
 END_LIMIT = 45
@@ -28,12 +30,15 @@ class Transfers:
     def __init__(self, network, port, size):
         self.outcomes = collections.Counter()
         self.wrong = []
+        # Those of which a part has come, and not yet the end.
+        self.under_way = set()
         self.last_end = None
         wanted = (200, size, digest(size, 11))
 
-        def one():
+        def one(index):
             try:
-                result = fetch(network.socks, port, f"/bytes/{size}/11", timeout=SILENCE_LIMIT)
+                result = fetch(network.socks, port, f"/paced/{size}/11/{TRANSFER_SECONDS}", timeout=SILENCE_LIMIT,
+                               on_part=lambda: self.under_way.add(index))
                 if result == wanted:
                     self.outcomes["whole"] += 1
                 else:
@@ -44,11 +49,15 @@ class Transfers:
             except Exception as error:
                 self.outcomes["broken"] += 1
                 self.wrong += [repr(error)] if "IncompleteRead" not in repr(error) and not isinstance(error, OSError) else []
+            self.under_way.discard(index)
             self.last_end = time.monotonic()
 
-        self.threads = [threading.Thread(target=one, daemon=True) for _ in range(TRANSFERS)]
+        self.threads = [threading.Thread(target=one, args=(index,), daemon=True) for index in range(TRANSFERS)]
         for thread in self.threads:
             thread.start()
+
+    def have_begun(self):
+        return len(self.under_way) + self.outcomes.total() >= TRANSFERS
 
     def wait(self, since):
         """Wait for all; return how many seconds after `since` the last one ended."""
@@ -67,17 +76,13 @@ def _works(network, port):
 
 
 def _part(network, part):
-    """The pid of a part: for a hop, of the router that most circuits have there now."""
+    """The pid of a part: for a hop, of the router that the circuit with the most streams has there."""
     if part in ("directory", "proxy"):
         return network.processes[part]
-    hops = collections.Counter(
-        circuit["hops"][("guard", "middle", "exit").index(part)]["fingerprint"]
-        for circuit in network.status()["circuits"] if len(circuit["hops"]) == 3)
-    known = {router["fingerprint"]: router for router in network.json["routers"] if is_alive(router["pid"])}
-    for fingerprint, _ in hops.most_common():
-        if fingerprint in known:
-            return known[fingerprint]["pid"]
-    raise AssertionError(f"no circuit has a living {part}")
+    circuit = max(network.status()["circuits"], key=lambda circuit: circuit["streamCount"])
+    assert circuit["streamCount"] > 0, "no circuit carries a stream"
+    fingerprint = circuit["hops"][("guard", "middle", "exit").index(part)]["fingerprint"]
+    return next(router["pid"] for router in network.json["routers"] if router["fingerprint"] == fingerprint)
 
 
 def command_of(network, pid):
@@ -93,17 +98,18 @@ def command_of(network, pid):
 
 
 def start_again(network, pid, command, started):
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=network.output, stderr=subprocess.STDOUT)
     started.append(process)
     for entry in [network.json["directory"], network.json["proxy"], *network.json["routers"]]:
         if entry["pid"] == pid:
             entry["pid"] = process.pid
 
 
-def _report(context, what, transfers, seconds):
+def _report(context, what, transfers, count, seconds):
     outcomes = transfers.outcomes
     context.figure(f"{TRANSFERS} transfers, {what}", "each whole or broken, in bounded time",
-                   f"{outcomes['whole']} whole, {outcomes['broken']} broken, the last {seconds:.1f} s after the fault")
+                   f"{outcomes['whole']} whole, {outcomes['broken']} broken, the last {seconds:.1f} s after the fault, "
+                   f"when {count} were under way")
     assert outcomes["hung"] == 0, f"{outcomes['hung']} hung"
     assert not transfers.wrong, transfers.wrong[:3]
 
@@ -119,10 +125,13 @@ def end_all(network, started):
 
 def _round(context, network, port, part, number, size, started):
     transfers = Transfers(network, port, size)
+    assert wait_for(transfers.have_begun, SILENCE_LIMIT), "not all transfers begin"
     # Somewhere in the middle of them.
-    time.sleep(random.uniform(0.3, 0.6))
+    time.sleep(random.uniform(0, 1))
     pid = _part(network, part)
     command = command_of(network, pid)
+    count, broken = len(transfers.under_way), transfers.outcomes["broken"]
+    assert count > TRANSFERS // 2, f"only {count} transfers are under way when {part} fails"
     fault = time.monotonic()
     os.kill(pid, number)
     if number == signal.SIGSTOP:
@@ -138,26 +147,32 @@ def _round(context, network, port, part, number, size, started):
         start_again(network, pid, command, started)
     seconds = transfers.wait(fault)
     _report(context, f"{part} {'killed' if number == signal.SIGKILL else 'stopped for %.1f s' % STOPPED_SECONDS}",
-            transfers, seconds)
+            transfers, count, seconds)
+    if number == signal.SIGKILL and part != "directory":
+        assert transfers.outcomes["broken"] > broken, f"{part} was killed, and no transfer noticed"
     working = wait_for(lambda: _works(network, port), 20)
-    assert working, f"no request succeeds after {part} had signal {number}"
+    assert working, f"no request succeeds after {part} had signal {number}:\n{network.said()[-2000:]}"
     if part == "directory":
         assert transfers.outcomes["whole"] == TRANSFERS, f"{part}: {transfers.outcomes}"
 
 
 def each_part_fails(context):
     """kill -9 and kill -STOP of each part in turn, during 100 transfers: each is whole or broken, nothing hangs."""
+    for _ in range(context.size(1, 5)):
+        _all_parts(context, context.data.port, context.size(2 * MIB, 16 * MIB))
+
+
+def _all_parts(context, port, size):
+    # Of its own: thor-testnet ends, and takes all state with it, when the last process that it started has been killed.
     # Links that nobody uses any more are soon gone, so that what is left shows.
     network = Network(context.executables, extra=["--parameter", "link-idle-s=5"])
-    port, size = context.data.port, context.size(2 * MIB, 16 * MIB)
     started = []
     try:
         assert wait_for(lambda: _works(network, port), 20)
         before = {name: (descriptors(pid), resident(pid)) for name, pid in network.processes.items()}
         for number in (signal.SIGSTOP, signal.SIGKILL):
-            for _ in range(context.size(1, 5)):
-                for part in ("directory", "guard", "middle", "exit", "proxy"):
-                    _round(context, network, port, part, number, size, started)
+            for part in ("directory", "guard", "middle", "exit", "proxy"):
+                _round(context, network, port, part, number, size, started)
         _nothing_left(context, network, before)
     finally:
         end_all(network, started)
@@ -186,8 +201,7 @@ def full_disk(context):
     # In a mount namespace of its own, and so gone with the network.
     mount = ["unshare", "--mount", "sh", "-c", f"mount -t tmpfs -o size=2m none {folder} && exec \"$@\"", "sh"]
     if subprocess.run([*mount, "true"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode != 0:
-        print("    not tried: this user may mount nothing")
-        return
+        raise Skipped("this user may mount nothing")
     network = Network(context.executables, extra=["--state", f"{folder}/state"], prefix=mount)
     port = context.data.port
     # The same directory, seen from outside.
@@ -247,10 +261,11 @@ def descriptors_spent(context):
     try:
         assert wait_for(lambda: _works(network, port), 20)
         for part in ("proxy", "guard", "exit"):
+            # The others go the way of this one.
+            held = [socks.connect(network.socks, "127.0.0.1", port, timeout=SILENCE_LIMIT)]
             pid = _part(network, part)
             limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
             outcomes = collections.Counter()
-            held = []
             try:
                 resource.prlimit(pid, resource.RLIMIT_NOFILE, (descriptors(pid) + 3, limits[1]))
                 threads = [threading.Thread(target=_hold, args=(network, port, outcomes, held), daemon=True)

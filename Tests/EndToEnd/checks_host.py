@@ -17,7 +17,7 @@ import threading
 import time
 
 from checks_load import fetch
-from network import wait_for
+from network import Skipped, wait_for
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 UNITS = os.path.realpath(f"{HERE}/../../systemd")
@@ -35,8 +35,8 @@ def _unit(role):
     return f"{UNITS}/thor-{role}.service"
 
 
-def is_missing(*needed):
-    """Say which of these programs, libraries or rights this machine does not have, if any."""
+def needs(*needed):
+    """Skip the check if this machine does not have all of these programs, libraries or rights."""
     for need in needed:
         if need == "root":
             missing = os.geteuid() != 0
@@ -48,15 +48,12 @@ def is_missing(*needed):
         else:
             missing = shutil.which(need) is None
         if missing:
-            print(f"    left out: needs {need}", flush=True)
-            return True
-    return False
+            raise Skipped(f"needs {need}")
 
 
 def units(context):
     """The systemd units are sound, and their exposure is at most 2.0 each; so are the users that they name."""
-    if is_missing("systemd-analyze"):
-        return
+    needs("systemd-analyze")
     with tempfile.TemporaryDirectory() as folder:
         for role in ROLES:
             # A unit is only sound if what it starts is there.
@@ -278,8 +275,7 @@ print("done")
 
 def confined_network(context):
     """A whole network serves requests under its units' restrictions: no rights, a read-only machine, a system call filter."""
-    if is_missing("root", "systemd-analyze", "libseccomp.so.2"):
-        return
+    needs("root", "systemd-analyze", "libseccomp.so.2")
     network = ConfinedNetwork(context.executables, routers=3)
     try:
         for name in ("/small/confined", "/bytes/3000000/1"):
@@ -305,13 +301,40 @@ def confined_network(context):
         network.stop()
 
 
-def _check_memory(name, pid):
-    """No core dump, and the long-term keys locked."""
+def no_core_of_keys(context):
+    """thor-keys, which holds passphrases and the root key, leaves no core file, even where core files are allowed."""
+    with tempfile.TemporaryDirectory() as folder:
+        keys, key = f"{context.executables}/thor-keys", f"{folder}/root.key"
+        subprocess.run([keys, "generate", key, "--passphrase-file", "-"], input=b"correct horse\n", check=True,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=30)
+        waiting = subprocess.Popen(["prlimit", "--core=unlimited", keys, "public", key, f"{folder}/root.pub",
+                                    "--passphrase-file", "-"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        try:
+            assert wait_for(lambda: _waits_for_input(waiting.pid), 10), "it does not ask for the passphrase"
+            _check_core(waiting.args[2], waiting.pid)
+            waiting.communicate(b"correct horse\n", timeout=30)
+            assert waiting.returncode == 0
+        finally:
+            waiting.kill()
+
+
+def _waits_for_input(pid):
+    """Whether it is in read() on standard input."""
+    with open(f"/proc/{pid}/syscall") as file:
+        return file.read().split()[:2] == ["0", "0x0"]
+
+
+def _check_core(name, pid):
     with open(f"/proc/{pid}/limits") as file:
         core = next(line for line in file if line.startswith("Max core file size"))
     assert core.split()[4:6] == ["0", "0"], (name, core)
     with open(f"/proc/{pid}/coredump_filter") as file:
         assert int(file.read(), 16) == 0, name
+
+
+def _check_memory(name, pid):
+    """No core dump, and the long-term keys locked."""
+    _check_core(name, pid)
     with open(f"/proc/{pid}/status") as file:
         locked = int(re.search(r"VmLck:\s+(\d+) kB", file.read()).group(1))
     # A page for each key that is kept, the TLS library's excepted: the proxy has none.
@@ -349,8 +372,7 @@ def _occurrences(pid, wanted):
 
 def keys_in_memory(context):
     """In a daemon's memory each long-term key is once, locked and never dumped, and the text of its file is nowhere."""
-    if is_missing("root"):
-        return
+    needs("root")
     network = OwnNetwork(context.executables, routers=3)
     try:
         assert fetch(network.socks, context.data.port, "/small/x")[0] == 200
@@ -385,10 +407,10 @@ def keys_in_memory(context):
 
 
 def unlocked_keys(context):
-    """A daemon that may lock no memory says that its keys are not locked, and goes on."""
-    if is_missing("root", "setpriv", "prlimit"):
-        return
-    for limit, is_said in (("0", True), ("1048576", False)):
+    """A daemon that may lock no memory, or less than it has keys, says that its keys are not locked, and goes on."""
+    needs("root", "setpriv", "prlimit")
+    # It has two keys, of a page each.
+    for limit, is_said in ((0, True), (resource.getpagesize(), True), (2 * resource.getpagesize(), False)):
         folder = f"{context.scratch}/locked-{limit}"
         os.makedirs(folder)
         key, log = f"{folder}/key", f"{folder}/log"
@@ -414,8 +436,7 @@ def unlocked_keys(context):
 
 def installing(context):
     """make install builds nothing: it takes the programs that are there, or says how to make them."""
-    if is_missing("make", "strip"):
-        return
+    needs("make", "strip")
     root, folder = os.path.join(HERE, "../.."), f"{context.scratch}/install"
     os.makedirs(f"{folder}/.build/release")
     shutil.copy(f"{root}/Makefile", folder)
@@ -559,8 +580,7 @@ class ControlGroup:
 
 def systemd_itself(context):
     """A systemd in namespaces starts, watches and stops the daemons by their units, set up as Operating says."""
-    if is_missing("root", "unshare", "systemctl", "ip", "make", "curl"):
-        return
+    needs("root", "unshare", "systemctl", "ip", "make", "curl")
     folder = f"{context.scratch}/systemd"
     os.makedirs(folder)
     with open(f"{folder}/trial", "w") as file:
@@ -569,8 +589,7 @@ def systemd_itself(context):
     try:
         group = ControlGroup()
     except (OSError, StopIteration):
-        print("    left out: needs a control group (cgroup2) to make others in", flush=True)
-        return
+        raise Skipped("needs a control group (cgroup2) to make others in")
     machine = subprocess.Popen(
         ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--uts", "--ipc", "--net", "--cgroup", sys.executable,
          f"{HERE}/machine.py", context.executables, folder], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -585,8 +604,7 @@ def systemd_itself(context):
         group.remove()
     if not said():
         # A container may forbid all of this.
-        print(f"    left out: no systemd can be started here: {refused.strip()[-300:]}", flush=True)
-        return
+        raise Skipped(f"no systemd can be started here: {refused.strip()[-300:]}")
     facts = dict(line[5:].split("=", 1) for line in said().splitlines() if line.startswith("FACT ") and "=" in line)
     wanted = {
         "directory": r"active listening on 127\.0\.0\.1:9030", "router": r"active in the consensus",
@@ -603,4 +621,4 @@ def systemd_itself(context):
     assert not wrong, "\n".join(wrong) + "\n" + said()[-5000:]
 
 
-CHECKS = [keys_in_memory, unlocked_keys, installing, systemd_itself, units, service_manager, proxy_without_directory, confined_network]
+CHECKS = [no_core_of_keys, keys_in_memory, unlocked_keys, installing, systemd_itself, units, service_manager, proxy_without_directory, confined_network]

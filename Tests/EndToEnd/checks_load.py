@@ -25,7 +25,7 @@ def curl(context, *arguments, **options):
                            *arguments], stdout=subprocess.PIPE, timeout=1800, **options)
 
 
-def fetch(proxy, port, path, timeout=120, pause=None):
+def fetch(proxy, port, path, timeout=120, on_part=lambda: None):
     """GET through the proxy with our own SOCKS client; return (status, byte count, SHA-256)."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
     connection.sock = socks.connect(proxy, "127.0.0.1", port, timeout=timeout)
@@ -36,6 +36,7 @@ def fetch(proxy, port, path, timeout=120, pause=None):
         while part := response.read(1 << 18):
             sha.update(part)
             count += len(part)
+            on_part()
         return response.status, count, sha.hexdigest()
     finally:
         connection.close()

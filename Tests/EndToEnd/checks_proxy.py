@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import socks
 from checks_load import MIB, fetch, shared
-from network import Network, Server, is_alive, wait_for
+from network import Network, Server, Skipped, is_alive, wait_for
 from servers import make_ca
 
 
@@ -138,7 +138,7 @@ def trace_errors(context):
         (69, "step resolve", ["http://no-such-name.invalid/"]),
         (69, "no exit of this network is in ZZ", ["--country", "zz", "http://127.0.0.1/"]),
         (69, "step", ["--exit", "-" + "A" * 42, "http://127.0.0.1/"]),
-        (76, "nobody who is trusted", [f"https://127.0.0.1:{tls}/"]),
+        (76, "not valid here", [f"https://127.0.0.1:{tls}/"]),
         (76, "does not speak TLS", [f"https://127.0.0.1:{context.data.port}/"]),
         (76, "not for the address", ["--ca-file", context.trace_ca, f"https://127.0.0.2:{tls}/"]),
         (69, "no proxy runs", ["--state", f"{context.scratch}/nowhere", "http://127.0.0.1/"]),
@@ -212,6 +212,12 @@ def run_sets_variables(context):
         assert run_command(context, "sh", "-c", f"exit {code}", options=options).returncode == code
     assert run_command(context, "no-such-command", options=options).returncode == 127
     assert run_command(context, "/etc/passwd", options=options).returncode == 126
+    # Where nothing can be said.
+    with open("/dev/full", "w") as full:
+        result = subprocess.run(
+            [f"{context.executables}/thor-proxy", "run", "--state", f"{context.network.state}/proxy", *options, "--",
+             "no-such-command"], stdin=subprocess.DEVNULL, stderr=full, timeout=120)
+    assert result.returncode == 127, result
     assert run_command(context, "sh", "-c", "kill -KILL $$", options=options).returncode == 137
     assert run_command(context, options=options).returncode == 64
     process = subprocess.Popen(
@@ -227,8 +233,7 @@ def run_sets_variables(context):
 def run_isolates(context):
     """thor-proxy run: in its namespace a command has the proxy and no other way out; where that cannot be it is said."""
     if not can_isolate():
-        print("    skipped: no network namespace may be made here")
-        return
+        raise Skipped("no network namespace may be made here")
     port = context.data.port
     url = f"http://127.0.0.1:{port}/small/inside"
     result = run_command(context, sys.executable, "-c", INSIDE, url, str(port), options=["--require-isolation"])

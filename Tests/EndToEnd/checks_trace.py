@@ -15,7 +15,7 @@ import threading
 import time
 
 import socks
-from checks_host import is_missing
+from checks_host import needs
 from network import Server, wait_for
 from servers import Chat
 
@@ -29,7 +29,9 @@ CLONE_NEWNET = 0x40000000
 
 # Who asks, whence and for what: nothing of it occurs by chance. The port is none that the system picks by itself.
 PROGRAM, PROXY, DESTINATION, SILENT = "127.77.66.55", "127.77.66.54", "127.88.99.11", "127.88.99.12"
-PORT, CLOSED_PORT, FORBIDDEN_PORT = 17_317, 17_318, 17_319
+PORT, CLOSED_PORT, FORBIDDEN_PORT = 17_317, 17_318, 17_333
+# What the routers' rules forbid: a range, as a rule that named the port would be found wherever rules stand.
+FORBIDDEN_PORTS = "17320-17340"
 NAME, NO_NAME, MALFORMED = "qzneedlename.test", "qzneedleabsent.test", "qzneedlemalformed"
 USER, PASSWORD = "qzneedleuser", "qzneedlepassword"
 PATH, FIELD, SENT, ANSWERED, ASKED = (
@@ -62,8 +64,7 @@ def needles():
         wanted[f"{address} as bytes, turned round"] = packed[::-1]
         wanted[f"{address} as hex"] = packed.hex().encode()
     patterns = {name: re.compile(re.escape(data), re.IGNORECASE) for name, data in wanted.items()}
-    # Not the forbidden one: the routers' rules name it.
-    for port in (PORT, CLOSED_PORT):
+    for port in (PORT, CLOSED_PORT, FORBIDDEN_PORT):
         patterns[f"port {port}"] = re.compile(rb"(?<![0-9])%d(?![0-9])" % port)
     return patterns
 
@@ -136,6 +137,70 @@ class Site(threading.Thread):
         self.join()
         for one in (self.listener, self.silent, *self.waiting):
             one.close()
+
+
+class Tap(threading.Thread):
+    """A TCP relay in front of a router that keeps every byte of each connection and direction: what the wire carries."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=100)
+        self.address = "127.0.0.1:%d" % self.listener.getsockname()[1]
+        self.router = None
+        self.seen = []
+        self.start()
+
+    def run(self):
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            host, _, port = self.router.addresses[0].rpartition(":")
+            try:
+                server = socket.create_connection((host, int(port)))
+            except OSError:
+                client.close()
+                continue
+            for one, other in ((client, server), (server, client)):
+                self.seen.append(bytearray())
+                threading.Thread(target=self.copy, args=(one, other, self.seen[-1]), daemon=True).start()
+
+    def copy(self, source, target, seen):
+        try:
+            while data := source.recv(65536):
+                seen += data
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+    def stop(self):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.join()
+        self.listener.close()
+
+
+class TappedNetwork(OwnNetwork):
+    """A network in which every router is reached through a tap."""
+
+    def __init__(self, *arguments, **options):
+        self.taps = {}
+        super().__init__(*arguments, **options)
+
+    def _start(self, name, command):
+        if not name.startswith("router"):
+            return super()._start(name, command)
+        tap = self.taps[name] = Tap()
+        daemon = super()._start(name, [*command, "--advertise", tap.address])
+        # Nobody is told the tap's address before the router listens.
+        tap.router = daemon
+        return daemon
+
+    def stop(self):
+        super().stop()
+        for tap in self.taps.values():
+            tap.stop()
 
 
 class Usage:
@@ -255,25 +320,35 @@ class Usage:
 class World:
     """A network of daemons, a name server and a site, in a network namespace of their own where the machine allows one."""
 
-    def __init__(self, context, name, options=()):
+    def __init__(self, context, name, options=(), network=OwnNetwork, before=()):
         self.executables = context.executables
         self.folder = f"{context.scratch}/{name}"
         self.temporary = f"{self.folder}/tmp"
         self.here = f"{self.folder}/cwd"
         for path in (self.temporary, self.here):
             os.makedirs(path)
+        # As systemd would, it takes what the daemons say of themselves.
+        self.notified = bytearray()
+        self.notifications = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.notifications.bind(f"{self.folder}/notify")
+        threading.Thread(target=self._take_notifications, daemon=True).start()
         self.names = NameServer("127.0.0.1", {NAME: [DESTINATION]})
         self.site = Site()
         try:
-            self.network = OwnNetwork(
+            self.network = network(
                 context.executables, routers=5, proxy_options=options, parameters=["exit-connect-timeout-ms=1500"],
                 router_options=["--resolver", self.names.address, *options],
-                router_policy=["--exit-policy", f"reject *:{FORBIDDEN_PORT}", "--exit-policy", "accept 127.0.0.0/8:*"],
-                where=lambda _: ["env", "-C", self.here, f"TMPDIR={self.temporary}", f"SWIFT_BACKTRACE={_backtracing()}"])
+                router_policy=["--exit-policy", f"reject *:{FORBIDDEN_PORTS}", "--exit-policy", "accept 127.0.0.0/8:*"],
+                where=lambda _: [*before, "env", "-C", self.here, f"TMPDIR={self.temporary}", f"SWIFT_BACKTRACE={_backtracing()}",
+                                 f"NOTIFY_SOCKET={self.folder}/notify"])
         except BaseException:
             self.site.stop()
             self.names.stop()
             raise
+
+    def _take_notifications(self):
+        while data := self.notifications.recv(65536):
+            self.notified += data + b"\n"
 
     def keys(self):
         return sorted(glob.glob(f"{self.network.directory}/**/*.key", recursive=True))
@@ -298,6 +373,8 @@ class World:
                         places[f"{daemon.name}'s {what}"] = file.read()
                 except OSError:
                     pass  # It was killed.
+        assert b"STATUS=" in self.notified, self.notified
+        places["what the service manager is told"] = bytes(self.notified)
         for words in ([], ["--json"], ["--exits"], ["--routers"]):
             answer = subprocess.run([f"{self.executables}/thor-proxy", "status", *words, "--state", self.network.state()],
                                     capture_output=True, timeout=20)
@@ -308,6 +385,8 @@ class World:
         self.network.stop()
         self.site.stop()
         self.names.stop()
+        self.notifications.shutdown(socket.SHUT_RDWR)
+        self.notifications.close()
 
 
 def carrying(network):
@@ -351,8 +430,7 @@ def _apart(action):
 
 def no_trace(context):
     """A day's use, and every failure, leave no address, name, key or content behind: logs, state, status and all else."""
-    if is_missing("root", "ip"):
-        return
+    needs("root", "ip")
     _apart(lambda: _no_trace(context))
 
 
@@ -402,8 +480,7 @@ def _no_trace(context):
 
 def who_knows_whom(context):
     """Nobody in a circuit has a connection with both ends: the guard has one with the user, the exit with the destination."""
-    if is_missing("root", "ip"):
-        return
+    needs("root", "ip")
     _apart(lambda: _who_knows_whom(context))
 
 
@@ -452,16 +529,62 @@ def _who_knows_whom(context):
         world.stop()
 
 
+def on_the_wire(context):
+    """Whoever records the wire between a user and the guard sees TLS 1.3, no destination and no content."""
+    needs("root", "ip")
+    _apart(lambda: _on_the_wire(context))
+
+
+def _records(data):
+    """The types of the whole TLS records that the bytes are; None if they are anything else."""
+    found, at = [], 0
+    while at + 5 <= len(data):
+        kind, version, count = data[at], data[at + 1:at + 3], int.from_bytes(data[at + 3:at + 5], "big")
+        if kind not in (20, 22, 23) or version not in (b"\x03\x01", b"\x03\x03"):
+            return None
+        found.append(kind)
+        at += 5 + count
+    return found
+
+
+def _on_the_wire(context):
+    # Four bytes are in so much noise by chance.
+    patterns = {name: pattern for name, pattern in needles().items() if "as bytes" not in name}
+    world = World(context, "wire", network=TappedNetwork)
+    try:
+        usage = Usage(world.network)
+        for host in (NAME, DESTINATION):
+            assert ANSWERED.encode() in usage.fetch(host)
+        # What went in and came out would be found.
+        assert len(search({"site": world.site.seen}, patterns)) >= 4
+        code, connection = usage.socks5(NAME, PORT)
+        assert code == 0, code
+        with connection:
+            tap = world.network.taps[carrying(world.network)[0]]
+            connection.sendall(usage.request())
+            assert connection.recv(65536)
+        seen = [bytes(one) for one in tap.seen]
+        assert sum(map(len, seen)) > 20_000, [len(one) for one in seen]
+        for one in seen:
+            kinds = _records(one)
+            # Hello in clear; but for a peer that left in the middle of it, all that follows is sealed.
+            assert kinds is not None and set(kinds[3:]) <= {23}, kinds
+        found = search({f"connection {index}": one for index, one in enumerate(seen)}, patterns)
+        assert not found, "\n".join(found)
+        context.figure("bytes searched on the wire to a guard", "TLS alone", sum(map(len, seen)))
+    finally:
+        world.stop()
+
+
 def no_trace_of_crash(context):
-    """A daemon that crashes leaves no core file and prints nothing of its memory."""
-    if is_missing("root", "ip"):
-        return
+    """A daemon that crashes leaves no core file, even where core files are allowed, and prints nothing of its memory."""
+    needs("root", "ip", "prlimit")
     _apart(lambda: _no_trace_of_crash(context))
 
 
 def _no_trace_of_crash(context):
     for number in (signal.SIGABRT, signal.SIGSEGV):
-        world = World(context, f"crash-{number.name}")
+        world = World(context, f"crash-{number.name}", before=["prlimit", "--core=unlimited"])
         try:
             Usage(world.network).fetch()
             for daemon in (world.network.proxy, world.network.routers[0], world.network.ds):
@@ -478,4 +601,4 @@ def _no_trace_of_crash(context):
             world.stop()
 
 
-CHECKS = [who_knows_whom, no_trace, no_trace_of_crash]
+CHECKS = [who_knows_whom, on_the_wire, no_trace, no_trace_of_crash]

@@ -17,6 +17,10 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 
+class Skipped(Exception):
+    """A check that this machine does not allow, and why."""
+
+
 def wait_for(condition, seconds, step=0.05):
     """Return what `condition` returned once it is true; None when the time is over."""
     end = time.monotonic() + seconds

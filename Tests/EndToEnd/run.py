@@ -27,7 +27,7 @@ import checks_load
 import checks_proxy
 import checks_soak
 import checks_trace
-from network import Network, Server, descriptors, resident
+from network import Network, Server, Skipped, descriptors, resident
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -75,7 +75,7 @@ def main():
     options.executables = os.path.realpath(options.executables)
 
     context = Context(options)
-    passed, failed = [], []
+    passed, failed, skipped = [], [], []
     # Order matters: what only looks comes first, what breaks routers last, and each that needs a network of its own
     # runs beside the shared one.
     checks = (checks_lifecycle.CHECKS + checks_closing.CHECKS + checks_load.CHECKS + checks_limits.CHECKS
@@ -93,6 +93,9 @@ def main():
                 check(context)
                 passed.append(check.__name__)
                 print(f"    ok, {time.monotonic() - started:.1f} s", flush=True)
+            except Skipped as reason:
+                skipped.append(f"{check.__name__} ({reason})")
+                print(f"    skipped: {reason}", flush=True)
             except Exception:
                 failed.append(check.__name__)
                 print("    FAILED\n" + "".join("    " + line for line in traceback.format_exc().splitlines(True)), flush=True)
@@ -111,7 +114,8 @@ def main():
     if options.report:
         with open(options.report, "w") as file:
             file.write(table)
-    print(f"end to end: {len(passed)} passed, {len(failed)} failed" + (f": {', '.join(failed)}" if failed else ""))
+    print(f"end to end: {len(passed)} passed, {len(failed)} failed" + (f": {', '.join(failed)}" if failed else "")
+          + (f"; {len(skipped)} skipped: {', '.join(skipped)}" if skipped else ""))
     sys.exit(1 if failed else 0)
 
 

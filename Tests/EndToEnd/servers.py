@@ -11,6 +11,8 @@ import threading
 import time
 
 BLOCK = 1 << 20
+# In how many steps a paced answer comes.
+PACES = 32
 
 
 def blocks(count, seed=0):
@@ -40,7 +42,7 @@ class Server(http.server.ThreadingHTTPServer):
 
 
 class Data(http.server.BaseHTTPRequestHandler):
-    """GET /bytes/COUNT/SEED, GET /small/TEXT, PUT /hash."""
+    """GET /bytes/COUNT/SEED, GET /paced/COUNT/SEED/SECONDS, GET /small/TEXT, PUT /hash."""
 
     protocol_version = "HTTP/1.1"
 
@@ -49,13 +51,17 @@ class Data(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         parts = self.path.strip("/").split("/")
-        if parts[0] == "bytes":
+        if parts[0] in ("bytes", "paced"):
             count, seed = int(parts[1]), int(parts[2]) if len(parts) > 2 else 0
+            step = count // PACES if parts[0] == "paced" else BLOCK
+            pause = float(parts[3]) / PACES if parts[0] == "paced" else 0
             self.send_response(200)
             self.send_header("Content-Length", str(count))
             self.end_headers()
             for block in blocks(count, seed):
-                self.wfile.write(block)
+                for start in range(0, len(block), step):
+                    time.sleep(pause)
+                    self.wfile.write(block[start:start + step])
         else:
             self.answer(200, f"hello {parts[-1]}\n")
 

@@ -3,7 +3,7 @@ import Testing
 import class Foundation.ProcessInfo
 
 /// Whole networks under faults, in virtual time. `THOR_FAULT_SEEDS=5000` plays more of them, `THOR_FAULT_SEED=17` plays one
-/// and tells what happens in it.
+/// and tells what happens in it; with `THOR_FAULT_KIND=3` as well, that of one kind of fault.
 @Suite("Faults in a simulated network")
 struct FaultSimulationTests {
     private static func number(_ variable: String) -> UInt64? {
@@ -13,11 +13,12 @@ struct FaultSimulationTests {
     private static let seedCount = number("THOR_FAULT_SEEDS") ?? 100
     private static let partCount: UInt64 = 4
 
-    private static func report(_ run: FaultRun, _ sourceLocation: SourceLocation = #_sourceLocation) {
+    private static func report(_ run: FaultRun, kind: Int? = nil, _ sourceLocation: SourceLocation = #_sourceLocation) {
         guard !run.problems.isEmpty else { return }
         let text = run.problems.joined(separator: "\n  ")
+        let variables = "THOR_FAULT_SEED=\(run.seed)" + (kind.map { " THOR_FAULT_KIND=\($0)" } ?? "")
         Issue.record(
-            "seed \(run.seed):\n  \(text)\nalone: THOR_FAULT_SEED=\(run.seed) swift test --filter FaultSimulation",
+            "seed \(run.seed):\n  \(text)\nalone: \(variables) swift test --filter FaultSimulationTests/anyFaults",
             sourceLocation: sourceLocation)
     }
 
@@ -44,9 +45,14 @@ struct FaultSimulationTests {
         arguments: 0..<FaultPlan.Fault.kindCount)
     func oneFault(kind: Int) throws {
         let count = max(3, Self.seedCount / 40)
+        var appliedCount = 0
         for seed in 0..<count {
-            Self.report(try FaultRun(plan: FaultPlan(seed: seed, faultCount: 1, kind: kind)))
+            let run = try FaultRun(plan: FaultPlan(seed: seed, faultCount: 1, kind: kind))
+            Self.report(run, kind: kind)
+            appliedCount += run.applied.count
         }
+        // One that is due after the end, or when there is nothing for it to hit, is left out.
+        #expect(appliedCount > 0, "kind \(kind): none of \(count) runs had its fault")
     }
 
     @Test(
@@ -55,9 +61,11 @@ struct FaultSimulationTests {
     func anyFaults(part: UInt64) throws {
         if let seed = Self.number("THOR_FAULT_SEED") {
             guard part == 0 else { return }
-            let run = try FaultRun(plan: FaultPlan(seed: seed), keepsLines: true)
+            let kind = Self.number("THOR_FAULT_KIND").map { Int($0) }
+            let plan = FaultPlan(seed: seed, faultCount: kind.map { _ in 1 }, kind: kind)
+            let run = try FaultRun(plan: plan, keepsLines: true)
             print(run.lines.joined(separator: "\n"))
-            return Self.report(run)
+            return Self.report(run, kind: kind)
         }
         for seed in stride(from: part, to: Self.seedCount, by: Int(Self.partCount)) {
             Self.report(try FaultRun(plan: FaultPlan(seed: seed)))

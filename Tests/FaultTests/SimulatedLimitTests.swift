@@ -28,7 +28,7 @@ struct SimulatedLimitTests {
             return waiting != nil
         }
         let circuit = try #require(waiting)
-        let limit = RouterLoop.createTimeLimit
+        let limit = TimeAmount.seconds(15)
         simulation.run(for: limit - .nanoseconds(1))
         #expect(Self.unanswered(network).contains { $0 === circuit })
         simulation.run(for: .nanoseconds(1))

@@ -48,9 +48,11 @@ struct ClientDirectoryTests {
         #expect(clock.sleeps.last == .milliseconds(500))
     }
 
-    @Test("trouble with circuits is a reason to ask, not earlier than the directory can know")
-    func trouble() async throws {
-        let asked = try await self.refresh(ticketSeconds: nil, Clock()) { world, consensus in
+    @Test(
+        "trouble with circuits is a reason to ask, not earlier than the directory can know, and at a random time",
+        arguments: [(0xFF, 30...30), (0x40, 11...29)] as [(UInt8, ClosedRange<Int64>)])
+    func trouble(drawn: UInt8, seconds: ClosedRange<Int64>) async throws {
+        let asked = try await self.refresh(ticketSeconds: 1, Clock(drawn: drawn)) { world, consensus in
             try await world.loop.submit {
                 let (core, loop) = (world.core.value, world.loop)
                 let link = GuardLink(
@@ -59,7 +61,70 @@ struct ClientDirectoryTests {
                 core.guardLink(link, ended: .lost)
             }.get()
         }
-        #expect(asked == ClientDirectory.troubleInterval)
+        #expect(try seconds.contains(#require(asked).nanoseconds / 1_000_000_000))
+        #expect(ClientDirectory.troubleInterval == .seconds(10) && ClientDirectory.troubleDelay == 1000...20_000)
+    }
+
+    @Test(
+        "the directory is not told what one has, and its answer is news or none",
+        arguments: [true, false], [4, 5, 6] as [UInt64])
+    func revision(throughCircuit: Bool, served: UInt64) async throws {
+        let world = try World(directFallbackAfter: throughCircuit ? .hours(1) : .zero)
+        let stored = try world.storeConsensus(now: Clock.unixSeconds, revision: 5)
+        let clock = Clock()
+        let answers = ScriptedDirectory.Answers(
+            directoryKey: world.directoryKey,
+            consensus: served == 5 ? stored : try world.consensus(now: Clock.unixSeconds, revision: served))
+        let askedAt = NIOLockedValueBox<[TimeAmount]>([])
+        try await ScriptedDirectory.run(answers) { port in
+            let dialler = try DirectoryDialler(directoryKey: world.directoryKey.publicKey, credentials: nil)
+            // Twice, and then never again.
+            let dial = { @Sendable () async throws -> DirectoryConnection in
+                let count = askedAt.withLockedValue {
+                    $0.append(clock.passed)
+                    return $0.count
+                }
+                guard count <= 2 else {
+                    clock.end()
+                    throw DirectoryConnectionError.closed
+                }
+                return try await dialler.connect(host: "127.0.0.1", port: port, on: world.loop)
+            }
+            let directory = world.directory(
+                clock,
+                ClientDirectory.Ways(
+                    direct: {
+                        guard !throughCircuit else { throw CancellationError() }
+                        return try await dial()
+                    },
+                    through: { stream in
+                        stream.discard()
+                        return try await dial()
+                    }))
+            let running = Task { try await directory.run() }
+            while !clock.isOver { try await world.serveDirectoryStreams() }
+            running.cancel()
+            _ = await running.result
+        }
+        #expect(answers.revisions.withLockedValue { $0 } == [0, 0])
+        #expect(try await world.loop.submit { world.core.value.consensus?.revision }.get() == max(served, 5))
+        // None of the answers was an error, after which one tries again at once.
+        let times = askedAt.withLockedValue { $0 }
+        #expect(times.count == 3 && zip(times, times.dropFirst()).allSatisfy { $1 - $0 >= .seconds(20) }, "\(times)")
+        try await world.end()
+    }
+
+    @Test("a directory whose network is too small is told, and waits until it has grown")
+    func revisionInSmallNetwork() async throws {
+        let world = try World(routerCount: 2, directFallbackAfter: .hours(1))
+        let stored = try world.storeConsensus(now: Clock.unixSeconds, revision: 5)
+        let answers = ScriptedDirectory.Answers(directoryKey: world.directoryKey, consensus: stored)
+        try await ScriptedDirectory.run(answers) { port in
+            let directory = try world.directory(Clock(sleepLimit: 1), port: port)
+            await #expect(throws: CancellationError.self) { try await directory.run() }
+        }
+        #expect(answers.revisions.withLockedValue { $0 } == [5])
+        try await world.end()
     }
 
     @Test("in a network that is too small for circuits the directory is asked directly, and often")
@@ -117,7 +182,7 @@ struct ClientDirectoryTests {
         try await world.end()
     }
 
-    @Test("a first start gets a ticket and the list, and keeps the list on disk")
+    @Test("a first start, which shows no certificate, gets a ticket for what it drew and the list, and keeps the list")
     func firstStart() async throws {
         let world = try World()
         let consensus = try world.consensus(now: Clock.unixSeconds)
@@ -131,6 +196,9 @@ struct ClientDirectoryTests {
             (world.core.value.consensus?.digest, world.core.value.assignment.expires)
         }.get()
         #expect(known.0 == consensus.digest && known.1 == consensus.validUntil)
+        let drawn = clock.outside.randomBytes()
+        #expect(answers.commitments.withLockedValue { $0 } == [PathSeed.commitment(to: drawn)])
+        #expect(answers.clientKeys.withLockedValue { $0 } == [nil])
         let stored = ConsensusStore(path: "\(world.configuration.stateDirectory)/consensus")
         #expect(stored.load(directoryKey: world.directoryKey.publicKey)?.digest == consensus.digest)
         try await world.end()
@@ -148,7 +216,7 @@ struct ClientDirectoryTests {
                 (error as? OnionClientError)?.kind == .wrongDirectory
             }
         }
-        #expect(answers.ticketCount.withLockedValue { $0 } == ClientDirectory.misconfigurationLimit)
+        #expect(answers.commitments.withLockedValue { $0.count } == ClientDirectory.misconfigurationLimit)
         #expect(try await world.loop.submit { world.core.value.assignment.expires }.get() == nil)
         try await world.end()
     }
@@ -241,14 +309,17 @@ private final class Clock: Sendable {
     private let state = NIOLockedValueBox(State())
     /// What every sleep takes, whatever was asked for.
     private let step: TimeAmount?
+    /// Every byte that is drawn.
+    private let drawn: UInt8
     /// By how much the first sleep is too long.
     private let lateness: TimeAmount
 
     /// After so many sleeps it is over.
     private let sleepLimit: Int
 
-    init(step: TimeAmount? = nil, lateness: TimeAmount = .zero, sleepLimit: Int = 100_000) {
+    init(step: TimeAmount? = nil, lateness: TimeAmount = .zero, sleepLimit: Int = 100_000, drawn: UInt8 = 0xFF) {
         self.step = step
+        self.drawn = drawn
         self.sleepLimit = sleepLimit
         self.lateness = lateness
     }
@@ -276,7 +347,7 @@ private final class Clock: Sendable {
             now: { Self.start + self.passed },
             unixMilliseconds: { Self.unixSeconds * 1000 + UInt64(self.passed.nanoseconds / 1_000_000) },
             sleep: { try self.sleep($0) },
-            randomBytes: { Bytes32([UInt8](repeating: 0xFF, count: 32)) ?? .zero })
+            randomBytes: { Bytes32([UInt8](repeating: self.drawn, count: 32)) ?? .zero })
     }
 }
 
@@ -310,14 +381,14 @@ private final class World: Sendable {
     }
 
     /// Put a consensus on disk.
-    func storeConsensus(now: UInt64) throws -> Consensus {
-        let consensus = try self.consensus(now: now)
+    func storeConsensus(now: UInt64, revision: UInt64 = 1) throws -> Consensus {
+        let consensus = try self.consensus(now: now, revision: revision)
         try ConsensusStore(path: "\(self.configuration.stateDirectory)/consensus").save(consensus)
         return consensus
     }
 
     /// A consensus that is fresh for 3540 seconds.
-    func consensus(now: UInt64) throws -> Consensus {
+    func consensus(now: UInt64, revision: UInt64 = 1) throws -> Consensus {
         let routers = try (0..<self.routerCount).map { index in
             let identity = Ed25519PrivateKey()
             let descriptor = RouterDescriptor(
@@ -333,7 +404,7 @@ private final class World: Sendable {
         var parameters = NetworkParameters.testNetwork
         try parameters.set(.circuitBuildTimeout, to: 600_000)
         return try Consensus.make(
-            revision: 1, validAfter: now - 60, freshUntil: now + 3540, validUntil: now + 10_000,
+            revision: revision, validAfter: now - 60, freshUntil: now + 3540, validUntil: now + 10_000,
             parameters: parameters, routers: routers, signedBy: self.directoryKey)
     }
 
@@ -359,7 +430,22 @@ private final class World: Sendable {
                 }))
     }
 
-    private func directory(_ clock: Clock, _ ways: ClientDirectory.Ways) -> ClientDirectory {
+    /// Open the streams to the directory that are asked for now, as if there were a circuit.
+    func serveDirectoryStreams() async throws {
+        try await self.loop.submit {
+            let core = self.core.value
+            for request in core.waiting.values {
+                guard case .stream(.directory, _, let promise) = request.goal else { continue }
+                promise.succeed(
+                    OpenedStream(
+                        connected: Connected(address: .v4(1), ttlSeconds: 1),
+                        attach: { $0.eventLoop.makeSucceededVoidFuture() }, discard: {}))
+                core.withdraw(request)
+            }
+        }.get()
+    }
+
+    func directory(_ clock: Clock, _ ways: ClientDirectory.Ways) -> ClientDirectory {
         ClientDirectory(
             core: self.core, eventLoop: self.loop, configuration: self.configuration,
             board: ProgressBoard(),

@@ -18,8 +18,12 @@ final class ScriptedDirectory: ChannelInboundHandler {
         let consensus: Consensus
         /// When tickets expire.
         let ticketExpires: UInt64
-        /// Tickets given.
-        let ticketCount = NIOLockedValueBox(0)
+        /// What tickets were given for.
+        let commitments = NIOLockedValueBox<[Bytes32]>([])
+        /// What clients said that they had.
+        let revisions = NIOLockedValueBox<[UInt64]>([])
+        /// What each client showed of itself.
+        let clientKeys = NIOLockedValueBox<[Ed25519PublicKey?]>([])
 
         init(directoryKey: Ed25519PrivateKey, consensus: Consensus, ticketExpires: UInt64? = nil) {
             self.directoryKey = directoryKey
@@ -30,9 +34,11 @@ final class ScriptedDirectory: ChannelInboundHandler {
 
     private let hello: DirectoryHello
     private let answers: Answers
+    private let peer: PeerKey
 
-    private init(hello: DirectoryHello, answers: Answers) {
+    private init(hello: DirectoryHello, answers: Answers, peer: PeerKey) {
         self.hello = hello
+        self.peer = peer
         self.answers = answers
     }
 
@@ -50,7 +56,7 @@ final class ScriptedDirectory: ChannelInboundHandler {
                     let pipeline = channel.pipeline.syncOperations
                     let peer = try tls.addServerHandlers(to: pipeline)
                     try pipeline.addHandler(DirectoryFrameHandler(peer: peer, answers: budget))
-                    try pipeline.addHandler(ScriptedDirectory(hello: hello, answers: answers))
+                    try pipeline.addHandler(ScriptedDirectory(hello: hello, answers: answers, peer: peer))
                 }
             }
             .bind(host: "127.0.0.1", port: 0).get()
@@ -67,20 +73,30 @@ final class ScriptedDirectory: ChannelInboundHandler {
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         let answer: DirectoryMessage? =
             switch self.unwrapInboundIn(data) {
-            case .opened: .hello(self.hello.bytes)
+            case .opened: self.opened()
             case .message(.register(let bytes)):
                 (try? SignedDescriptor(verifying: bytes)).map {
                     .registered(sequence: $0.descriptor.sequence, revision: self.answers.consensus.revision)
                 }
             case .message(.getTicket(let commitment)): self.ticket(commitment).map { .ticket($0.bytes) }
-            case .message(.getConsensus): .consensus(self.answers.consensus.bytes)
+            case .message(.getConsensus(let revision)): self.consensus(newerThan: revision)
             case .message: nil
             }
         if let answer { context.writeAndFlush(self.wrapOutboundOut(answer), promise: nil) }
     }
 
+    private func consensus(newerThan revision: UInt64) -> DirectoryMessage {
+        self.answers.revisions.withLockedValue { $0.append(revision) }
+        return .consensus(self.answers.consensus.bytes)
+    }
+
+    private func opened() -> DirectoryMessage {
+        self.answers.clientKeys.withLockedValue { $0.append(self.peer.publicKey) }
+        return .hello(self.hello.bytes)
+    }
+
     private func ticket(_ commitment: Bytes32) -> PathTicket? {
-        self.answers.ticketCount.withLockedValue { $0 += 1 }
+        self.answers.commitments.withLockedValue { $0.append(commitment) }
         return try? PathTicket.make(
             commitment: commitment, salt: .zero,
             expires: self.answers.ticketExpires,

@@ -91,7 +91,7 @@ struct TraceTLSTests {
         #expect(address?.text == "The server's certificate is not for the address 127.0.0.2.")
         for host in ["right.test", "127.0.0.1"] {
             let issuer = try await self.failure("https://\(host)/", trusts: false)
-            #expect(issuer?.text == "The server's certificate was issued by nobody who is trusted here.")
+            #expect(issuer?.text.contains("is not valid here: unknown issuer, expired, or") == true)
         }
     }
 

@@ -44,6 +44,55 @@ struct SpecialPurposeTests {
         #expect(SpecialPurpose.isPublicInternet(try #require(IPAddress(text))))
     }
 
+    @Test(
+        "every range is closed from its first address to its last",
+        arguments: [
+            ("0.0.0.0", "0.255.255.255", "this network"),
+            ("10.0.0.0", "10.255.255.255", "private"),
+            ("100.64.0.0", "100.127.255.255", "carrier-grade NAT"),
+            ("127.0.0.0", "127.255.255.255", "loopback"),
+            ("168.63.129.16", "168.63.129.16", "Azure host agent and metadata"),
+            ("169.254.0.0", "169.254.255.255", "link-local, cloud metadata"),
+            ("172.16.0.0", "172.31.255.255", "private"),
+            ("192.0.0.0", "192.0.0.255", "IETF protocol assignments"),
+            ("192.0.2.0", "192.0.2.255", "documentation"),
+            ("192.88.99.0", "192.88.99.255", "6to4 relay anycast, deprecated"),
+            ("192.168.0.0", "192.168.255.255", "private"),
+            ("198.18.0.0", "198.19.255.255", "benchmarking"),
+            ("198.51.100.0", "198.51.100.255", "documentation"),
+            ("203.0.113.0", "203.0.113.255", "documentation"),
+            ("224.0.0.0", "239.255.255.255", "multicast"),
+            ("255.255.255.255", "255.255.255.255", "limited broadcast"),
+            ("240.0.0.0", "255.255.255.254", "reserved"),
+            ("::", "::", "unspecified"),
+            ("::1", "::1", "loopback"),
+            ("::2", "::ffff:ffff", "IPv4-compatible, deprecated"),
+            ("::ffff:0:0", "::ffff:ffff:ffff", "IPv4-mapped"),
+            ("::ffff:0:0:0", "::ffff:0:ffff:ffff", "IPv4-translated"),
+            ("64:ff9b::", "64:ff9b::ffff:ffff", "IPv4/IPv6 translation"),
+            ("64:ff9b:1::", "64:ff9b:1:ffff:ffff:ffff:ffff:ffff", "local-use IPv4/IPv6 translation"),
+            ("2001::", "2001:0:ffff:ffff:ffff:ffff:ffff:ffff", "Teredo"),
+            ("2002::", "2002:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "6to4"),
+            ("100::", "100::ffff:ffff:ffff:ffff", "discard only"),
+            ("100:0:0:1::", "100::1:ffff:ffff:ffff:ffff", "dummy prefix"),
+            ("2001:db8::", "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff", "documentation"),
+            ("2001:1::", "2001:1ff:ffff:ffff:ffff:ffff:ffff:ffff", "IETF protocol assignments"),
+            ("3fff::", "3fff:fff:ffff:ffff:ffff:ffff:ffff:ffff", "documentation"),
+            ("5f00::", "5f00:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "segment routing identifiers"),
+            ("fc00::", "fdff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "unique local"),
+            ("fe80::", "febf:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "link-local"),
+            ("fec0::", "feff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "site-local, deprecated"),
+            ("ff00::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "multicast"),
+            ("1::", "1fff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "not global unicast"),
+            ("4000::", "7fff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "not global unicast"),
+            ("8000::", "fbff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "not global unicast"),
+        ] as [(String, String, String)])
+    func ends(first: String, last: String, name: String) throws {
+        for text in [first, last] {
+            #expect(SpecialPurpose.entry(covering: try #require(IPAddress(text)))?.name == name, "\(text)")
+        }
+    }
+
     @Test("the narrowest entry is named") func names() throws {
         func name(_ text: String) throws -> String? {
             SpecialPurpose.entry(covering: try #require(IPAddress(text)))?.name

@@ -16,10 +16,16 @@ struct LockedMemoryTests {
         #expect(LockedMemory.lockedKibibytes(status: "") == nil)
     }
 
-    @Test("that there is none is said, and nothing else", arguments: [("VmLck: 0 kB", 1), ("VmLck: 8 kB", 0), ("", 0)])
-    func warning(status: String, count: Int) {
+    @Test(
+        "that a key is not locked is said, and nothing else",
+        arguments: [
+            ("VmLck: 0 kB", 1, 1), ("VmLck: 8 kB", 2, 0), ("VmLck: 8 kB", 3, 1), ("VmLck: 0 kB", 0, 0), ("", 1, 0),
+        ])
+    func warning(status: String, keyCount: Int, count: Int) {
         let lines = NIOLockedValueBox<[String]>([])
-        LockedMemory.check(status: status, logger: Logger(label: "test") { _ in EventLog(lines: lines) })
+        LockedMemory.check(
+            status: status, keyCount: keyCount, pageKibibytes: 4,
+            logger: Logger(label: "test") { _ in EventLog(lines: lines) })
         #expect(lines.withLockedValue { $0.filter { $0.hasPrefix("warning keys are not locked") }.count } == count)
         #expect(lines.withLockedValue { $0.count } == count)
     }

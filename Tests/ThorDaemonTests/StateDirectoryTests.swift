@@ -41,6 +41,20 @@ struct StateDirectoryTests {
         }
     }
 
+    @Test("is rid of files that a crash has left unfinished, and of no others") func unfinished() throws {
+        try self.withPath { path in
+            var directory: StateDirectory? = try StateDirectory(path: path, role: "test")
+            for name in [".thor-abc.tmp", "onion-1.key", ".thor-abc", "x.tmp"] {
+                try Data("secret".utf8).write(to: URL(fileURLWithPath: "\(path)/\(name)"))
+            }
+            directory = nil
+            directory = try StateDirectory(path: path, role: "test")
+            _ = directory
+            let names = Set(try FileManager.default.contentsOfDirectory(atPath: path))
+            #expect(names.isSuperset(of: ["onion-1.key", ".thor-abc", "x.tmp"]) && !names.contains(".thor-abc.tmp"))
+        }
+    }
+
     @Test("refuses a file") func file() throws {
         try self.withPath { path in
             try Data().write(to: URL(fileURLWithPath: path))

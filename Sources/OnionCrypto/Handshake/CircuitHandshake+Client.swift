@@ -3,7 +3,7 @@ import Crypto
 extension CircuitHandshake {
     /// The client's half: makes the Create, and turns the router's Created into keys.
     ///
-    /// swift-crypto does not wipe the memory of its ML-KEM keys; the rest is wiped when dropped.
+    /// swift-crypto wipes neither its ML-KEM keys nor its copy of their shared secret; the rest is wiped when dropped.
     public struct Client: Sendable {
         private let onionKey: X25519PublicKey
         private let ephemeral: X25519PrivateKey

@@ -57,9 +57,7 @@ package enum AtomicFile {
         }
         let slash = path.lastIndex(of: "/")
         let directory = slash.map { path[...$0] } ?? "./"
-        let temporary = "\(directory).thor-\(Base64URL.encode(SecureRandom.bytes(12))).tmp"
-        let file = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode_t(mode == nil ? 0o666 : 0o600))
-        guard file >= 0 else { throw .system(path: path, operation: "create", errno: errno) }
+        let (temporary, file) = try Self.makeTemporary(in: directory, mode: mode, path: path)
         do throws(Failure) {
             try Self.fill(file, with: bytes, mode: mode, path: path)
             let code = overwrite ? Self.rename(temporary, path) : Self.takeFree(path, temporary, link)
@@ -72,6 +70,16 @@ package enum AtomicFile {
         }
         if !overwrite { unlink(temporary) }
         try Self.sync(directory: String(directory), path: path)
+    }
+
+    /// Make the file that is to become the new one: its owner's alone from the start, if a mode is asked for.
+    static func makeTemporary(
+        in directory: some StringProtocol, mode: UInt32?, path: String
+    ) throws(Failure) -> (name: String, file: Int32) {
+        let name = "\(directory).thor-\(Base64URL.encode(SecureRandom.bytes(12))).tmp"
+        let file = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode_t(mode == nil ? 0o666 : 0o600))
+        guard file >= 0 else { throw .system(path: path, operation: "create", errno: errno) }
+        return (name, file)
     }
 
     /// Give a file a name that nothing has yet, and return 0 or the system's code.

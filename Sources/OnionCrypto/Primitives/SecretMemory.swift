@@ -1,4 +1,5 @@
 import CSodium
+internal import Synchronization
 
 /// Secret bytes of a fixed length, written once and wiped when dropped.
 ///
@@ -14,6 +15,10 @@ final class SecretMemory: @unchecked Sendable {
         case plain
     }
 
+    /// How many guarded ones there are in this process.
+    private static let guarded = Atomic<Int>(0)
+    static var guardedCount: Int { Self.guarded.load(ordering: .relaxed) }
+
     let byteCount: Int
     private let base: UnsafeMutableRawPointer
     private let protection: Protection
@@ -27,6 +32,7 @@ final class SecretMemory: @unchecked Sendable {
         case .guarded:
             guard let base = sodium_malloc(byteCount) else { fatalError("out of memory for a secret key") }
             self.base = base
+            Self.guarded.add(1, ordering: .relaxed)
         case .plain:
             self.base = UnsafeMutableRawPointer.allocate(byteCount: byteCount, alignment: 16)
         }
@@ -40,6 +46,7 @@ final class SecretMemory: @unchecked Sendable {
         switch self.protection {
         case .guarded:
             sodium_free(self.base)  // Makes it writable again and wipes it.
+            Self.guarded.subtract(1, ordering: .relaxed)
         case .plain:
             sodium_memzero(self.base, self.byteCount)
             self.base.deallocate()
@@ -51,4 +58,10 @@ final class SecretMemory: @unchecked Sendable {
             try body(UnsafeRawBufferPointer(start: self.base, count: self.byteCount))
         }
     }
+}
+
+/// What this process holds of long-term keys.
+package enum LongTermKeys {
+    /// How many there are. Each has a page of its own that was to be locked.
+    package static var count: Int { SecretMemory.guardedCount }
 }

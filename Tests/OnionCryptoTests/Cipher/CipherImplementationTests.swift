@@ -52,6 +52,27 @@ struct CipherImplementationTests {
         #expect(Array(body[..<16]) == product ^ aesOfZero)
     }
 
+    @Test(
+        "a cell is a hop's own by all 128 bits of its tag, in both directions",
+        arguments: CipherImplementation.available)
+    func wholeTag(implementation: CipherImplementation) throws {
+        var generator = SplitMix64(7)
+        let keys = generator.bytes(64), nonce = generator.bytes(16), payload = generator.bytes(2027)
+        func cipher() throws -> HopCipher { try HopCipher.make(implementation, keys: keys, nonce: nonce) }
+        // What comes out as the hop's nonce with one bit flipped; at the end, with none.
+        for bit in 0...128 {
+            var plain = nonce + payload
+            if bit < 128 { plain[bit / 8] ^= 1 << (bit % 8) }
+            var forward = plain, backward = plain
+            let (maker, router, client) = (try cipher(), try cipher(), try cipher())
+            forward.asBody { maker.decryptBody(command: 3, body: &$0) }
+            backward.asBody { maker.encryptBody(command: 3, body: &$0) }
+            #expect((forward.asBody { router.forward(command: 3, body: &$0) } != nil) == (bit == 128), "bit \(bit)")
+            let received = backward.asBody { ClientCipher.backward([client], command: 3, body: &$0) }
+            #expect((received != nil) == (bit == 128), "bit \(bit)")
+        }
+    }
+
     /// All lengths round every boundary, and chains of cells, so that each state follows from the one before.
     @Test("all give the same bytes and states as the portable one", arguments: 1...24 as ClosedRange<UInt64>)
     func agreement(seed: UInt64) throws {

@@ -105,6 +105,41 @@ struct HopCipherTests {
         #expect(body.asBody { ClientCipher.backward(circuit.client, command: 3, body: &$0) } == nil)
     }
 
+    /// A circuit of which all that ever changes is the last tags: no cell is recognised. Setting those to zero makes it new.
+    private static func renew(_ hops: [HopCipher]) {
+        for hop in hops { hop.setLastTag(CellTag(high: 0, low: 0)) }
+    }
+
+    @Test(
+        "each single bit of a cell on its way back that is flipped leaves nothing that the client recognises",
+        arguments: 0..<3)
+    func everyBitBackward(flippedBehind hop: Int) throws {
+        var generator = SplitMix64(5)
+        let circuit = try Circuit(.best, &generator)
+        var sent = generator.bytes(2043)
+        _ = sent.asBody { circuit.routers[2].originate(command: 3, body: &$0) }
+        for router in circuit.routers[hop..<2].reversed() { sent.asBody { router.backward(command: 3, body: &$0) } }
+
+        func originator(_ body: [UInt8], command: UInt8) -> Int? {
+            Self.renew(circuit.client + circuit.routers[..<hop])
+            var body = body
+            for router in circuit.routers[..<hop].reversed() {
+                body.asBody { router.backward(command: command, body: &$0) }
+            }
+            return body.asBody { ClientCipher.backward(circuit.client, command: command, body: &$0) }?.hop
+        }
+        var recognised: [Int] = []
+        for bit in 0..<8 * sent.count {
+            var body = sent
+            body[bit / 8] ^= 1 << (bit % 8)
+            if originator(body, command: 3) != nil { recognised.append(bit) }
+        }
+        #expect(recognised == [])
+        for bit in 0..<8 { #expect(originator(sent, command: 3 ^ 1 << bit) == nil, "bit \(bit) of the command") }
+        // Untouched, and last, since it renews the keys: all that was tried before was tried on the true state.
+        #expect(originator(sent, command: 3) == 2)
+    }
+
     @Test("a cell that is replayed, dropped or reordered is not recognised")
     func replay() throws {
         var generator = SplitMix64(4)

@@ -102,6 +102,14 @@ struct KeyFileTests {
         #expect(self.directory.names == ["key"])
     }
 
+    @Test("nobody else can read a key while it is being written", arguments: [0o600, 0o644] as [UInt32])
+    func modeFromTheStart(mode: UInt32) throws {
+        let path = self.directory.file("")
+        let (name, file) = try AtomicFile.makeTemporary(in: path, mode: mode, path: path)
+        #expect(close(file) == 0)
+        #expect(try self.directory.mode(name) == 0o600)
+    }
+
     @Test("another error of a link is told, and no file is left")
     func linkFails() throws {
         let path = self.directory.file("key")
@@ -151,6 +159,12 @@ struct KeyFileTests {
         #expect(error == .readableByOthers(path: path, mode: UInt32(mode)))
         #expect(error.description.contains("chmod 600"))
         #expect(error.description.contains("mode 0\(String(mode, radix: 8))"))
+        let onionKey = self.directory.file("onion")
+        try KeyFile.writePrivate(X25519PrivateKey(), to: onionKey)
+        try FileManager.default.setAttributes([.posixPermissions: mode], ofItemAtPath: onionKey)
+        #expect(throws: KeyFileError.readableByOthers(path: onionKey, mode: UInt32(mode))) {
+            try KeyFile.readPrivateX25519(onionKey)
+        }
     }
 
     @Test("names a file that is not there")

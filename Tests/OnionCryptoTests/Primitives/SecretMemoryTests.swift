@@ -36,6 +36,12 @@ struct SecretMemoryTests {
         #expect(memory.withBytes { Array($0) } == Array(1...32))
     }
 
+    @Test("each long-lived key that is held is counted") func count() {
+        let keys = (0..<20).map { _ in Ed25519PrivateKey() }
+        // Other tests hold some of their own.
+        withExtendedLifetime(keys) { #expect(LongTermKeys.count >= keys.count) }
+    }
+
     @Test("on either side of a long-lived key nothing can be read") func guardPages() throws {
         let memory = SecretMemory(byteCount: 32, protection: .guarded) { $0.copyBytes(from: 1...32) }
         let (address, page) = (Self.address(memory), UInt(getpagesize()))

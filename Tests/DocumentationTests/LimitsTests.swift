@@ -1,0 +1,46 @@
+import Foundation
+import Testing
+
+/// Keeps the list of limits honest: each test that a line names must be there, and say what the line says of it.
+@Suite("Limits")
+struct LimitsTests {
+    /// What a column "Test" holds: suites without `Tests`, or `whole names`, each with any number of *what it says of itself*.
+    private static func proofs(in column: String) -> [NamedTests.Proof] {
+        var found: [NamedTests.Proof] = []
+        for match in column.matches(of: #/`([^`]+)`|\*([^*]+)\*|([A-Za-z]\w*)/#) {
+            if let says = match.2 {
+                guard let last = found.popLast() else { continue }
+                if last.says != nil { found.append(last) }
+                found.append(.init(test: last.test, says: String(says)))
+            } else if let name = match.1 ?? match.3.map({ $0.hasSuffix("Tests") ? $0 : $0 + "Tests" }) {
+                found.append(.init(test: String(name), says: nil))
+            }
+        }
+        return found
+    }
+
+    @Test("every limit names a test, and every test that is named is there") func proofs() throws {
+        let path = NamedTests.root.appendingPathComponent("Docs/Onion.docc/Limits.md")
+        let lines = NamedTests.lines(of: try String(contentsOf: path, encoding: .utf8), column: "Test")
+        #expect(lines.count >= 90)
+        for line in lines {
+            let proofs = Self.proofs(in: line.column)
+            #expect(!proofs.isEmpty, "nothing shows: \(line.first)")
+            for proof in proofs {
+                let fault = NamedTests.fault(proof, in: NamedTests.tests)
+                #expect(fault == nil, "\(line.first): \(fault ?? "")")
+            }
+        }
+    }
+
+    @Test("names, and what they say, are read from a line") func reading() {
+        let read = Self.proofs(in: "Flood *in all*, *at once*, RouterLoop, `flood-x`, GateTests *a storm*")
+        #expect(
+            read == [
+                .init(test: "FloodTests", says: "in all"), .init(test: "FloodTests", says: "at once"),
+                .init(test: "RouterLoopTests", says: nil), .init(test: "flood-x", says: nil),
+                .init(test: "GateTests", says: "a storm"),
+            ])
+        #expect(Self.proofs(in: "—").isEmpty)
+    }
+}
