@@ -2,7 +2,7 @@
 # make test     all tests
 # make test-programs    real programs and raw sockets through a network on this machine
 # make attack   hostile clients, routers, directories and destinations against real daemons, and what held
-# make faults   3,000 drawn faults in a simulated network
+# make faults   3,000 runs of a simulated network, in which what fails is drawn
 # make check    all tests under the thread and the address sanitizer
 # make fuzz     feed every decoder and state machine 100,000 inputs
 # make mutants  take each check away, and see that a test fails
@@ -83,7 +83,7 @@ $(PYTHON):
 	@.build/python/bin/pip install --quiet --disable-pip-version-check openai 'httpx[socks]' || \
 		echo "openai could not be installed: examples/chatgpt.py is not tested"
 
-# All attacks, about six minutes: ATTACK="cell exit-rebinding" for a family and one more, ATTACK=--list for what there is.
+# All attacks, some eight minutes: ATTACK="cell exit-rebinding" for a family and one more, ATTACK=--list for what there is.
 attack: build
 	@exec .build/release/thor-testnet attack $(ATTACK)
 

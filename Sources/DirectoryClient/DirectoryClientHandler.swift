@@ -46,7 +46,7 @@ final class DirectoryClientHandler: ChannelInboundHandler {
     }
 
     /// Succeeds when the Hello has been verified; when it fails the channel is closed.
-    var isOpened: EventLoopFuture<Void> { self.opened.futureResult }
+    var openedFuture: EventLoopFuture<Void> { self.opened.futureResult }
 
     func handlerAdded(context: ChannelHandlerContext) {
         self.context = context

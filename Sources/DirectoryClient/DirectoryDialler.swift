@@ -51,7 +51,7 @@ package struct DirectoryDialler: Sendable {
                 .connect(host: host, port: Int(port))
                 .flatMapThrowing { channel in
                     let handler = try channel.pipeline.syncOperations.handler(type: DirectoryClientHandler.self)
-                    return (channel, handler.isOpened)
+                    return (channel, handler.openedFuture)
                 }
                 .get()
         } catch {

@@ -45,11 +45,11 @@ final class HostileRelay {
 
         func ended(_ circuit: Int, byClient isClient: Bool) {
             self.tally.withLockedValue { tally in
-                guard isClient else {
+                if isClient {
+                    tally.endedCircuits.insert(circuit)
+                } else {
                     tally.circuitsEndedBehind.insert(circuit)
-                    return
                 }
-                tally.endedCircuits.insert(circuit)
             }
         }
 

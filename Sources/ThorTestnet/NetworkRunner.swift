@@ -128,6 +128,8 @@ package struct NetworkRunner {
             }
             return .none
         case .janitorExited:
+            // Before its time: there is nobody to wait for in the end.
+            self.letJanitorGo()
             return .none
         }
     }
@@ -285,11 +287,18 @@ extension NetworkRunner {
     }
 
     private mutating func dismissJanitor() async {
-        guard let pipe = self.janitorPipe else { return }
-        close(pipe.writeEnd)
-        self.janitorPipe = nil
+        guard self.letJanitorGo() else { return }
         for await event in self.events {
             if case .janitorExited = event { return }
         }
+    }
+
+    /// - Returns: whether it was there.
+    @discardableResult
+    private mutating func letJanitorGo() -> Bool {
+        guard let pipe = self.janitorPipe else { return false }
+        close(pipe.writeEnd)
+        self.janitorPipe = nil
+        return true
     }
 }

@@ -22,7 +22,7 @@ struct Run: AsyncParsableCommand {
             one, over such a socket, to connect for it. And some do so as they always do, when one like them is running \
             already: a browser whose profile is open, gpg (dirmngr), ssh with ControlMaster, terminals that the desktop \
             starts (gnome-terminal). What they then do goes round the proxy. End the running one first, or tell them not \
-            to: firefox --no-remote --profile DIR, chromium --user-data-dir=DIR, dirmngr --shutdown, ssh -S none.
+            to: firefox --no-remote --profile DIR, chromium --user-data-dir=DIR, gpgconf --kill dirmngr, ssh -S none.
             """)
 
     @Flag(help: "Do not run the command where it could go round the proxy.")

@@ -20,7 +20,8 @@ struct AttackCommand: AsyncParsableCommand {
 
               thor-testnet attack cell handshake-zero-point
 
-            plays the attacks whose names begin so. The exit code is 0 only if all of them held. Ctrl-C ends it, and shows what was played so far.
+            plays the attacks whose names begin so. The exit code is 0 only if all of them held. Ctrl-C ends it, \
+            shows what was played so far, and exits with 75.
             """)
 
     @Argument(help: ArgumentHelp("Attacks, or the first words of their names. (default: all)", valueName: "name"))

@@ -34,7 +34,7 @@ struct OwnDaemonTests {
 
     @Test("one that ends by itself is what its attack has done, whatever the attack says", arguments: [true, false])
     func crash(isNoticed: Bool) async throws {
-        try await Self.with("echo listening 127.0.0.1:9; echo ready; kill -ABRT $$") { starter, daemon in
+        try await Self.with("echo listening 127.0.0.1:9; echo ready; ulimit -c 0; kill -ABRT $$") { starter, daemon in
             let crash = await #expect(throws: Crash.self) {
                 try await starter.using(daemon) {
                     while daemon.end == nil { try await Task.sleep(for: .milliseconds(1)) }

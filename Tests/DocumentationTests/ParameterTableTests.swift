@@ -14,10 +14,8 @@ struct ParameterTableTests {
     }
 
     @Test("Configuration says of every network parameter what the code does") func parameters() throws {
-        let root = URL(fileURLWithPath: #filePath)
-            .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
         let document = try String(
-            contentsOf: root.appendingPathComponent("Docs/Onion.docc/Configuration.md"), encoding: .utf8)
+            contentsOf: NamedTests.root.appendingPathComponent("Docs/Onion.docc/Configuration.md"), encoding: .utf8)
         let table = document.split(separator: "\n").drop { !$0.hasPrefix("| Name | Default | Range | Unit |") }
             .prefix { $0.hasPrefix("|") }
         let documented = table.dropFirst(2).map { line in

@@ -16,7 +16,7 @@ from servers import digest
 
 TRANSFERS = 100
 # For how long each is under way at least, so that a fault finds it so.
-TRANSFER_SECONDS = 4
+TRANSFER_SECONDS = 6
 # No transfer may say nothing for so long, nor be at it for so long after the fault, whatever happens to it.
 SILENCE_LIMIT = 30
 END_LIMIT = 45

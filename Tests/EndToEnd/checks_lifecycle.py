@@ -39,12 +39,17 @@ def description(context):
 
 def stops(context):
     """Ctrl-C, SIGTERM, and kill -9 of thor-testnet leave nothing behind, not even a daemon that was stopped."""
-    cases = [("Ctrl-C", signal.SIGINT, False), ("SIGTERM", signal.SIGTERM, False), ("kill -9", signal.SIGKILL, False),
-             ("kill -9, one router stopped", signal.SIGKILL, True)]
-    for name, number, freeze in cases:
+    cases = [("Ctrl-C", signal.SIGINT, None), ("SIGTERM", signal.SIGTERM, None), ("kill -9", signal.SIGKILL, None),
+             ("kill -9, one router stopped", signal.SIGKILL, "router"),
+             ("Ctrl-C, its janitor killed", signal.SIGINT, "janitor")]
+    for name, number, harmed in cases:
         network = Network(context.executables, routers=3)
-        if freeze:
+        if harmed == "router":
             os.kill(network.json["routers"][0]["pid"], signal.SIGSTOP)
+        if harmed == "janitor":
+            janitor = int(subprocess.check_output(["pgrep", "-P", str(network.process.pid), "-f", "--", "--janitor"]))
+            os.kill(janitor, signal.SIGKILL)
+            assert wait_for(lambda pid=janitor: not is_alive(pid), 5)
         started = time.monotonic()
         network.stop(number)
         gone = wait_for(lambda: not network.leftovers(), 15)

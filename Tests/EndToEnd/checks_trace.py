@@ -156,7 +156,8 @@ class Tap(threading.Thread):
                 client, _ = self.listener.accept()
             except OSError:
                 return
-            host, _, port = self.router.addresses[0].rpartition(":")
+            # The directory may ask before the router has said where it is.
+            host, _, port = wait_for(lambda: self.router and self.router.addresses, 30)[0].rpartition(":")
             try:
                 server = socket.create_connection((host, int(port)))
             except OSError:

@@ -10,7 +10,7 @@ import Testing
 
 @testable import OnionLink
 
-@Suite("Link over loopback")
+@Suite("Link over loopback", .timeLimit(.minutes(1)))
 struct LinkTests {
     @Test("opens between two ORs, and each knows the other's key")
     func betweenRouters() async throws {
@@ -56,7 +56,7 @@ struct LinkTests {
     }
 }
 
-@Suite("Link protocol negotiation")
+@Suite("Link protocol negotiation", .timeLimit(.minutes(1)))
 struct LinkNegotiationTests {
     @Test("TLS 1.2 is not spoken", arguments: [TLSVersion.tlsv12, .tlsv13])
     func oldTLS(version: TLSVersion) async throws {

@@ -17,7 +17,7 @@ struct PaddingSourceBoxTests {
         }
         for payload in payloads {
             let tail = payload.dropFirst(100)
-            // Of 1927 random bytes some 8 are 0xAA, and no eight in a row are.
+            // Of 1927 random bytes some 8 are 0xAA, and as many are zero.
             #expect(tail.count { $0 == 0xAA } < 60)
             #expect(tail.count { $0 == 0 } < 60)
         }

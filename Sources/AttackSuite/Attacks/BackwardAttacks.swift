@@ -19,7 +19,7 @@ enum BackwardAttacks {
     /// place in a byte has its turn.
     private static let payloadStride = 321
 
-    /// That is hundreds of circuits, one after the other.
+    /// For hundreds of the proxy's circuits, one after the other.
     static let timeLimit = Duration.seconds(240)
 
     private static func flipped(by position: CellAttacks.Position) -> Attack {

@@ -60,7 +60,7 @@ enum CellAttacks {
     /// much to play: of the bits behind the tag it flips each so-many-th. Odd, so that each place in a byte has its turn.
     private static let onTheWayStride = 5
 
-    /// That is thousands of circuits of three handshakes each, on a machine that may be slow.
+    /// For thousands of circuits of three handshakes each, on a machine that may be slow.
     private static let everyBitTimeLimit = Duration.seconds(600)
 
     /// Circuits that share a link when every bit is tried: a TLS handshake for each would take longer than all else.

@@ -25,7 +25,7 @@ package struct LinkProbe: RouterProbing {
     }
 
     package func probe(_ descriptor: RouterDescriptor) async -> ProbeOutcome {
-        // Peers dial the first address, so that is the one that must answer.
+        // There is one.
         guard let endpoint = descriptor.addresses.first,
             let address = try? SocketAddress(ipAddress: "\(endpoint.address)", port: Int(endpoint.port))
         else { return .unreachable }

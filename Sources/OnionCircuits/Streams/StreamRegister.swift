@@ -19,7 +19,8 @@ public struct StreamRegister: Sendable, Equatable {
     /// XOff and XOn that may have been in flight on one stream when it ended, and on all streams of a circuit: their
     /// cells are in no window.
     static let lateFlowControlLimit = XOffState.burst
-    static let lateFlowControlLimitInAll = 256 * XOffState.burst
+    static let lateFlowControlLimitInAll = Self.streamsEndedAtOnce * XOffState.burst
+    private static let streamsEndedAtOnce = 256
 
     private var used = StreamIDSet()
     private var endedHereOnly = StreamIDSet()

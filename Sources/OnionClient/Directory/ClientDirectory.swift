@@ -206,7 +206,7 @@ struct ClientDirectory: Sendable {
     private func fetchDirectly() async throws {
         let connection = try await self.ways.direct()
         self.board.report(.loadingRouters)
-        // There are no circuits yet, and asking is waiting.
+        // Where no circuit can be built a revision names nobody on them; and who is told it answers when there is a newer list.
         let revision = try await self.onLoop { $0.isNetworkTooSmall && !$0.isExpired ? $0.consensus?.revision : nil }
         try await self.fetch(over: connection, newerThan: revision ?? 0)
     }

@@ -5,11 +5,12 @@ import OnionCircuits
 import OnionDirectory
 import OnionLink
 
-/// What the OR as a whole takes on: connections and circuits by address and in all, Creates by address, exit streams in
-/// all. Shared by all event loops; asked once a connection, circuit or stream, never once a cell.
+/// What the OR as a whole takes on: connections, circuits and links' large buffers by address and in all, Creates by
+/// address, exit streams and look-ups by circuit and in all. Shared by all event loops; asked once a connection, circuit or
+/// stream, never once a cell.
 ///
 /// The addresses of listed ORs and of the directory are exempt from what holds for one address, and an eighth of all
-/// connections and of all circuits is kept for them: clients cannot shut them out.
+/// connections, circuits and large buffers is kept for them: clients cannot shut them out.
 ///
 /// - Source: DESIGN §5, §7
 final class RouterAdmission: Sendable {
