@@ -44,7 +44,7 @@ final class HostileRelay {
         func router(_ identity: Ed25519PublicKey) -> ConsensusRouter? { self.routers.withLockedValue { $0[identity] } }
 
         func ended(_ circuit: Int, byClient isClient: Bool) {
-            self.tally.withLockedValue { tally in
+            self.tally.withLockedValue { tally -> Void in
                 if isClient {
                     tally.endedCircuits.insert(circuit)
                 } else {

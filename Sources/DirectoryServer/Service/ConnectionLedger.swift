@@ -122,7 +122,7 @@ struct ConnectionLedger: Sendable {
             self.move(previous, to: limit == nil ? .stranger : .leaving)
             return limit.map { Dismissal(connection: previous, limit: $0) }
         }
-        guard self.establishedCount > self.limits.unreserved, let oldest = self.oldestStranger(at: nil) else {
+        guard self.establishedCount > self.limits.unreserved, let oldest = self.oldestStranger() else {
             return nil
         }
         self.move(oldest, to: .leaving)
@@ -151,15 +151,20 @@ struct ConnectionLedger: Sendable {
     /// Connections whose TLS is up, without those that are leaving.
     private var establishedCount: Int { self.strangerCount + self.routers.count }
 
-    /// Let a stranger in. The oldest one makes way, or those who came first would keep all others out.
+    /// Let a stranger in. An older one makes way, or those who came first would keep all others out: the oldest of the address
+    /// that has the most.
     private mutating func newStranger(_ connection: ConnectionID) -> Dismissal? {
         guard let network = self.open[connection]?.network else { return nil }
         guard let limit = self.limit(forStrangerAt: network) else {
             self.move(connection, to: .stranger)
             return nil
         }
+        let most = self.shares.values.map(\.strangerCount).max()
+        let oldest = self.oldestStranger {
+            limit == .connections ? self.shares[$0]?.strangerCount == most : $0 == network
+        }
         // Where routers have all the places, there is nobody to make way.
-        guard let oldest = self.oldestStranger(at: limit == .connections ? nil : network) else {
+        guard let oldest else {
             self.move(connection, to: .leaving)
             return Dismissal(connection: connection, limit: limit)
         }
@@ -176,9 +181,9 @@ struct ConnectionLedger: Sendable {
         return self.establishedCount < self.limits.unreserved ? nil : .connections
     }
 
-    /// - Parameter network: of which address; nil for any.
-    private func oldestStranger(at network: IPPrefix?) -> ConnectionID? {
-        self.open.filter { $0.value.standing == .stranger && (network == nil || $0.value.network == network) }
+    /// - Parameter isMeant: by the address.
+    private func oldestStranger(at isMeant: (IPPrefix) -> Bool = { _ in true }) -> ConnectionID? {
+        self.open.filter { $0.value.standing == .stranger && isMeant($0.value.network) }
             .keys.min { $0.rawValue < $1.rawValue }
     }
 

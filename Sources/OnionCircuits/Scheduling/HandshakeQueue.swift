@@ -59,12 +59,14 @@ public struct HandshakeQueue<Link: Hashable & Sendable, Element: Sendable>: Send
     /// With all places taken, take back the newest element of the link that has the most, so that one from `link` can wait;
     /// nil, and nothing is taken, if there is room, or if `link` would then have as many as that.
     ///
+    /// - Parameter yields: whether a link makes way, by its newest element.
     /// - Complexity: O(number of links that wait) when all places are taken
-    public mutating func makeRoom(for link: Link) -> Element? {
+    public mutating func makeRoom(for link: Link, where yields: (Element) -> Bool = { _ in true }) -> Element? {
         guard self.count >= self.limits.total else { return nil }
         let own = self.waiting[link]?.count ?? 0
         guard own < self.limits.perLink,
-            let longest = self.waiting.max(by: { $0.value.count < $1.value.count }), longest.value.count > own + 1,
+            let longest = self.waiting.filter({ $0.value.last.map { yields($0.element) } ?? false })
+                .max(by: { $0.value.count < $1.value.count }), longest.value.count > own + 1,
             let newest = self.waiting[longest.key]?.popLast()
         else { return nil }
         self.count -= 1

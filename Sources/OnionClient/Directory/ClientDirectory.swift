@@ -31,6 +31,10 @@ struct ClientDirectory: Sendable {
     /// After trouble the directory is asked at a random time within this, in milliseconds: an exit can make trouble at will,
     /// and would recognise a question that followed at once.
     static let troubleDelay: ClosedRange<Int64> = 1000...20_000
+    /// Between two askings at least, when the last brought no news; twice as much each further time, up to the other. A whole list
+    /// comes each time, and who makes trouble at a client may not make it fetch that again and again.
+    private static let quietWait = TimeAmount.seconds(20)
+    private static let longestQuietWait = TimeAmount.minutes(10)
     private static let longestWait = TimeAmount.seconds(60)
     private static let longestUrgentWait = TimeAmount.seconds(5)
     /// The same while the network has too few routers for a circuit.
@@ -65,11 +69,13 @@ struct ClientDirectory: Sendable {
         try await self.begin()
         var backoff = JitteredBackoff(first: .seconds(1), maximum: Self.longestWait)
         var generator = self.outside.generator
+        var quietWait = TimeAmount.zero
         while !Task.isCancelled {
-            try await self.waitUntilDue()
+            try await self.waitUntilDue(quietWait)
             while !Task.isCancelled {
                 do {
-                    try await self.refresh()
+                    let isNews = try await self.refresh()
+                    quietWait = isNews ? .zero : min(max(Self.quietWait, quietWait * 2), Self.longestQuietWait)
                     backoff.reset()
                     break
                 } catch {
@@ -105,7 +111,8 @@ struct ClientDirectory: Sendable {
         self.board.report(.connectingToDirectory)
         while true {
             do {
-                return try await self.fetchDirectly()
+                _ = try await self.fetchDirectly()
+                return
             } catch let error as DirectoryConnectionError {
                 switch error.recovery {
                 case .fixConfiguration: misconfigurationCount += 1
@@ -154,7 +161,8 @@ struct ClientDirectory: Sendable {
 
     // MARK: Keeping
 
-    private func waitUntilDue() async throws {
+    /// - Parameter quietWait: at least so long, but for a list that expires.
+    private func waitUntilDue(_ quietWait: TimeAmount) async throws {
         let (consensus, expires, isTooSmall, hasCircuit) = try await self.onLoop {
             ($0.consensus, $0.assignment.expires, $0.isNetworkTooSmall, $0.pool.openCircuitCount > 0)
         }
@@ -170,17 +178,17 @@ struct ClientDirectory: Sendable {
         let seconds = RefreshSchedule.secondsUntilRefresh(
             of: consensus, hasTicket: expires.map { now < $0 } ?? false, now: now, using: &generator)
         let start = self.outside.now()
-        var due = start + .seconds(Int64(clamping: seconds))
-        var isDelayDrawn = false
+        var due = start + max(.seconds(Int64(clamping: seconds)), quietWait)
+        var (isTroubled, isDelayDrawn) = (false, false)
         while self.outside.now() < due {
             try await self.outside.sleep(min(.seconds(1), due - self.outside.now()))
             // The directory was asked a moment ago, and needs time to notice what went wrong.
             guard self.outside.now() - start >= Self.troubleInterval else { continue }
             let (hasTrouble, isExpired) = try await self.onLoop { ($0.takeTrouble(), $0.isExpired) }
-            guard hasTrouble else { continue }
             // That is the clock's doing, and no exit's.
-            if isExpired { return }
-            if isDelayDrawn { continue }
+            if hasTrouble, isExpired { return }
+            isTroubled = isTroubled || hasTrouble
+            guard isTroubled, !isDelayDrawn, self.outside.now() - start >= quietWait else { continue }
             isDelayDrawn = true
             let delay = Int64.random(in: Self.troubleDelay, using: &generator)
             due = min(due, self.outside.now() + .milliseconds(delay))
@@ -188,7 +196,9 @@ struct ClientDirectory: Sendable {
     }
 
     /// Ask through a circuit; directly only when circuits have failed for a while.
-    private func refresh() async throws {
+    ///
+    /// - Returns: whether there was a newer list.
+    private func refresh() async throws -> Bool {
         let isCutOff = try await self.onLoop { core in
             // With an expired list, circuits that are open may be other programs', and no more can be built.
             (core.isExpired || core.pool.openCircuitCount == 0)
@@ -200,18 +210,18 @@ struct ClientDirectory: Sendable {
             self.logger.info("asking the directory directly: no circuit could be built")
             return try await self.fetchDirectly()
         }
-        try await self.fetchThroughCircuit()
+        return try await self.fetchThroughCircuit()
     }
 
-    private func fetchDirectly() async throws {
+    private func fetchDirectly() async throws -> Bool {
         let connection = try await self.ways.direct()
         self.board.report(.loadingRouters)
         // Where no circuit can be built a revision names nobody on them; and who is told it answers when there is a newer list.
         let revision = try await self.onLoop { $0.isNetworkTooSmall && !$0.isExpired ? $0.consensus?.revision : nil }
-        try await self.fetch(over: connection, newerThan: revision ?? 0)
+        return try await self.fetch(over: connection, newerThan: revision ?? 0)
     }
 
-    private func fetchThroughCircuit() async throws {
+    private func fetchThroughCircuit() async throws -> Bool {
         let promise = self.eventLoop.makePromise(of: OpenedStream.self)
         try await self.onLoop { core in
             var deadline = core.eventLoop.now + Self.streamPatience
@@ -224,14 +234,15 @@ struct ClientDirectory: Sendable {
                     deadline: deadline, limits: core.limits, owner: core))
         }
         let stream = try await promise.futureResult.get()
-        try await self.fetch(over: try await self.ways.through(stream))
+        return try await self.fetch(over: try await self.ways.through(stream))
     }
 
     /// Fetch the ticket, when one is due, and the consensus.
     ///
     /// - Parameter revision: what the directory is told that the client has. A revision that it gave to one client alone would
     ///   be that client's name, on every circuit and from every address.
-    private func fetch(over connection: DirectoryConnection, newerThan revision: UInt64 = 0) async throws {
+    /// - Returns: whether there was a newer list.
+    private func fetch(over connection: DirectoryConnection, newerThan revision: UInt64 = 0) async throws -> Bool {
         do {
             let (previous, expires) = try await self.onLoop { ($0.consensus, $0.assignment.expires) }
             if RefreshSchedule.needsTicket(expires: expires, now: self.outside.unixSeconds) {
@@ -241,7 +252,8 @@ struct ClientDirectory: Sendable {
             await connection.close()
             // What is on disk may be too old to be used, and yet nothing older may come after it.
             let floor = previous ?? self.store.load(directoryKey: self.configuration.directoryKey)
-            if let consensus { try await self.accept(consensus, after: floor, inUse: previous) }
+            guard let consensus else { return false }
+            return try await self.accept(consensus, after: floor, inUse: previous)
         } catch {
             await connection.close()
             throw error
@@ -259,23 +271,25 @@ struct ClientDirectory: Sendable {
     /// - Parameters:
     ///   - previous: what no older one may come after.
     ///   - inUse: what paths are drawn from now.
-    private func accept(_ consensus: Consensus, after previous: Consensus?, inUse: Consensus?) async throws {
+    /// - Returns: whether it is news.
+    private func accept(_ consensus: Consensus, after previous: Consensus?, inUse: Consensus?) async throws -> Bool {
         let now = self.outside.unixSeconds
         do throws(DirectoryError) {
             try consensus.acceptance(after: previous, now: now)
         } catch {
             // No news, while there is one to work from.
-            if case .older = error, let inUse, inUse.isValid(now: now) { return }
+            if case .older = error, let inUse, inUse.isValid(now: now) { return false }
             if case .equivocation = error, let previous { self.report(previous, consensus) }
             throw error
         }
-        guard consensus.digest != inUse?.digest else { return }
+        guard consensus.digest != inUse?.digest else { return false }
         do {
             try self.store.save(consensus)
         } catch {
             self.onAlarm(.consensusNotSaved(reason: "\(error)"))
         }
         try await self.onLoop { $0.adopt(consensus) }
+        return true
     }
 
     /// The directory has signed two lists of one revision: keep both, and say so loudly. The first stays in use.

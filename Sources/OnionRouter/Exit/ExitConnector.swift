@@ -1,3 +1,4 @@
+import NIOConcurrencyHelpers
 import NIOCore
 import NIOPosix
 import OnionAddress
@@ -18,6 +19,18 @@ struct ExitConnector: Sendable {
     /// Where connections leave from; nil leaves it to the system.
     var source: ExitSource?
     var open: Open = Self.openTCP
+    /// Where the directory server was when its name was last looked up.
+    private let directoryAddresses = NIOLockedValueBox<[IPAddress]>([])
+
+    init(
+        resolver: any NameService, gate: ExitGate, directory: String, directoryPort: UInt16, source: ExitSource? = nil
+    ) {
+        self.resolver = resolver
+        self.gate = gate
+        self.directory = directory
+        self.directoryPort = directoryPort
+        self.source = source
+    }
 
     /// Opens a connection to exactly one address, with so many bytes of receive buffer, within a time, and set up as
     /// ``StreamEdge`` wants it.
@@ -85,12 +98,17 @@ struct ExitConnector: Sendable {
     private func withoutDirectory(
         _ endpoints: ArraySlice<Endpoint>, in view: NetworkView, on eventLoop: any EventLoop
     ) -> EventLoopFuture<ArraySlice<Endpoint>> {
-        self.addresses(of: self.directory, in: view, on: eventLoop).flatMapErrorThrowing { _ in
+        self.addresses(of: self.directory, in: view, on: eventLoop).map { answer in
+            self.directoryAddresses.withLockedValue { $0 = answer.addresses }
+            return answer.addresses
+        }.flatMapErrorThrowing { _ in
+            let known = self.directoryAddresses.withLockedValue { $0 }
             // Nothing is wrong with the destination: another exit may know.
-            throw Refusal(reason: .resolveFailed)
-        }.flatMapThrowing { answer in
+            guard !known.isEmpty else { throw Refusal(reason: .resolveFailed) }
+            return known
+        }.flatMapThrowing { addresses in
             func plain(_ address: IPAddress) -> IPAddress { address.embeddedIPv4 ?? address }
-            let closed = answer.addresses.map(plain)
+            let closed = addresses.map(plain)
             let open = endpoints.filter { !closed.contains(plain($0.address)) }
             guard !open.isEmpty else { throw Refusal(reason: .exitPolicy) }
             return open[...]

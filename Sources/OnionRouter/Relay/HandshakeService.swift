@@ -11,11 +11,14 @@ import OnionDirectory
 /// - Source: DESIGN §6.1
 final class HandshakeService: Sendable {
     typealias Answer = (created: [UInt8], keys: CircuitKeys)
-    /// Nil says no more than that there is no circuit: a bad handshake and a full queue look alike.
-    typealias Completion = @Sendable (Answer?) -> Void
+    /// Why there is no answer: of a handshake that is bad nothing more is said.
+    enum Refusal: Error { case bad, busy }
+    typealias Completion = @Sendable (Result<Answer, Refusal>) -> Void
 
     fileprivate struct Job: Sendable {
         let create: [UInt8]
+        /// An OR's link carries many users' circuits.
+        let isRouter: Bool
         let completion: Completion
     }
 
@@ -88,19 +91,23 @@ final class HandshakeService: Sendable {
     }
 
     /// Answer `create`; `completion` is called on some thread, once.
-    func answer(_ create: [UInt8], from link: ObjectIdentifier, completion: @escaping Completion) {
-        let job = Job(create: create, completion: completion)
+    ///
+    /// - Parameter isRouter: whether it came over an OR's link.
+    func answer(
+        _ create: [UInt8], from link: ObjectIdentifier, isRouter: Bool, completion: @escaping Completion
+    ) {
+        let job = Job(create: create, isRouter: isRouter, completion: completion)
         let (displaced, isQueued) = self.state.withLockedValue {
-            // Whoever has many links with many waiting keeps nobody out who has one.
-            ($0.queue.makeRoom(for: link), $0.queue.enqueue(job, from: link, now: .now()))
+            // A client with many links and many waiting on each keeps nobody out who has one.
+            ($0.queue.makeRoom(for: link, where: { !$0.isRouter }), $0.queue.enqueue(job, from: link, now: .now()))
         }
         if let displaced {
             self.metrics.reached(.handshakeQueue)
-            displaced.completion(nil)
+            displaced.completion(.failure(.busy))
         }
         guard isQueued else {
             self.metrics.reached(.handshakeQueue)
-            return completion(nil)
+            return completion(.failure(.busy))
         }
         self.run { self.runNext() }
     }
@@ -118,8 +125,8 @@ final class HandshakeService: Sendable {
             case nil: return
             case .dropped(let job):
                 self.metrics.reached(.handshakeAge)
-                job.completion(nil)
-            case .run(let job): return job.completion(respond(job.create))
+                job.completion(.failure(.busy))
+            case .run(let job): return job.completion(respond(job.create).map(Result.success) ?? .failure(.bad))
             }
         }
     }

@@ -35,7 +35,8 @@ extension RouterLoop {
         table.insert(.previous(circuit), id)
         let reference = self.reference
         let bound = NIOLoopBound(circuit, eventLoop: self.eventLoop)
-        self.shared.handshakes.answer(create, from: ObjectIdentifier(link)) { answer in
+        let isRouter = table.peer.isListed
+        self.shared.handshakes.answer(create, from: ObjectIdentifier(link), isRouter: isRouter) { answer in
             // Always by the queue: the answer may come before this returns.
             reference.eventLoop.execute { reference.run { $0.handshakeAnswered(answer, bound.value) } }
         }
@@ -64,12 +65,19 @@ extension RouterLoop {
         table.link.send(circuit: id, command: .destroy, body: [reason.rawValue])
     }
 
-    private func handshakeAnswered(_ answer: HandshakeService.Answer?, _ circuit: RelayCircuit) {
+    private func handshakeAnswered(
+        _ result: Result<HandshakeService.Answer, HandshakeService.Refusal>, _ circuit: RelayCircuit
+    ) {
         guard self.contains(circuit) else { return }
-        guard let answer else { return self.fail(circuit, reason: .handshakeFailed) }
-        circuit.established(answer.keys)
-        circuit.link.send(circuit: circuit.id, command: .created, body: answer.created)
-        self.shared.metrics.circuits.increment()
+        switch result {
+        case .success(let answer):
+            circuit.established(answer.keys)
+            circuit.link.send(circuit: circuit.id, command: .created, body: answer.created)
+            self.shared.metrics.circuits.increment()
+        case .failure(.bad): self.fail(circuit, reason: .handshakeFailed)
+        // Nothing is wrong with either side: the client is not to look for the fault in its guard.
+        case .failure(.busy): self.fail(circuit, reason: .resourceLimit)
+        }
     }
 
     // MARK: Extend

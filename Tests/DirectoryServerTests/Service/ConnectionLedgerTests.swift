@@ -80,6 +80,19 @@ struct ConnectionLedgerTests {
         #expect(ledger.network(of: elsewhere) != nil)
     }
 
+    @Test("when strangers have all their places, one of the address with the most makes way, not who came first")
+    func crowded() throws {
+        var ledger = Self.ledger {
+            $0.total = 12
+            $0.reserved = 4
+        }
+        let (honest, _) = try Self.establish(&ledger, from: 9)
+        let crowd = try (0..<7).map { _ in try Self.establish(&ledger, from: 1).0 }
+        #expect(try Self.establish(&ledger, from: 2).1 == .init(connection: crowd[0], limit: .connections))
+        #expect(try Self.establish(&ledger, from: 1).1 == .init(connection: crowd[1], limit: .connections))
+        #expect(ledger.network(of: honest) != nil)
+    }
+
     @Test("one place is kept for each router: the older connection is a stranger's again", arguments: [true, false])
     func older(isFull: Bool) throws {
         var ledger = Self.ledger { $0.perAddress = 1 }

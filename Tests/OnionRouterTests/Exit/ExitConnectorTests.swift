@@ -1,3 +1,5 @@
+import Glibc
+import NIOConcurrencyHelpers
 import NIOCore
 import NIOEmbedded
 import NIOPosix
@@ -202,6 +204,44 @@ struct ExitConnectorTests {
                 try await connector.connect(to: .host("four.test", port: 443), in: TestNetwork.view(), on: loop).get()
             }
         }
+    }
+
+    @Test("remembers where the directory is while its name cannot be looked up")
+    func forgottenDirectory() async throws {
+        let loop = MultiThreadedEventLoopGroup.singleton.any()
+        var connector = ExitConnector(
+            resolver: DirectoryOnce(), gate: ExitGate(policy: .standard, isOwn: { _ in false }),
+            directory: "ds.test", directoryPort: 443)
+        connector.open = { _, _, _, _, loop in
+            loop.makeFailedFuture(IOError(errnoCode: ECONNREFUSED, reason: "connect"))
+        }
+        for (host, reason) in [
+            ("four.test", .connectionRefused), ("four.test", .connectionRefused), ("8.8.8.8", .exitPolicy),
+        ]
+            as [(String, EndReason)]
+        {
+            await #expect(throws: Refusal(reason: reason)) {
+                try await connector.connect(to: .host(host, port: 443), in: TestNetwork.view(), on: loop).get()
+            }
+        }
+    }
+
+    /// Name servers that know where the directory is, and forget it.
+    private final class DirectoryOnce: NameService {
+        private let isForgotten = NIOLockedValueBox(false)
+        func addresses(of name: String, on eventLoop: any EventLoop) -> EventLoopFuture<NameResolver.Answer> {
+            let isForgotten = self.isForgotten.withLockedValue { isForgotten in
+                defer { if name == "ds.test" { isForgotten = true } }
+                return isForgotten && name == "ds.test"
+            }
+            guard !isForgotten else { return eventLoop.makeFailedFuture(NameResolver.Failure.failed) }
+            let address = IPAddress.v4(name == "ds.test" ? 0x0808_0808 : 0x5db8_d822)
+            return eventLoop.makeSucceededFuture(NameResolver.Answer(addresses: [address], ttlSeconds: 0))
+        }
+        func name(of address: IPAddress, on eventLoop: any EventLoop) -> EventLoopFuture<String> {
+            eventLoop.makeFailedFuture(NameResolver.Failure.noSuchName)
+        }
+        func update(pendingLimit: Int) {}
     }
 
     @Test("connects to the directory whatever the policy")

@@ -29,7 +29,9 @@ struct HandshakeServiceTests {
 
     private func answer(_ service: HandshakeService, _ create: [UInt8]) async -> HandshakeService.Answer? {
         await withCheckedContinuation { continuation in
-            service.answer(create, from: ObjectIdentifier(self.link)) { continuation.resume(returning: $0) }
+            service.answer(create, from: ObjectIdentifier(self.link), isRouter: false) {
+                continuation.resume(returning: try? $0.get())
+            }
         }
     }
 
@@ -57,17 +59,35 @@ struct HandshakeServiceTests {
             limits: .init(total: 3, perLink: 3, patience: .seconds(60)),
             executor: { work in jobs.withLockedValue { $0.append(work) } })
         let heard = NIOLockedValueBox<[String: Bool]>([:])
-        func ask(_ name: String, from link: Key) {
+        func ask(_ name: String, from link: Key, isRouter: Bool = false) {
             let client = CircuitHandshake.Client(identity: Self.identity, onionKey: Self.onionKey.publicKey)
-            service.answer(client.create, from: ObjectIdentifier(link)) { answer in
-                heard.withLockedValue { $0[name] = answer != nil }
+            service.answer(client.create, from: ObjectIdentifier(link), isRouter: isRouter) { answer in
+                heard.withLockedValue { $0[name] = (try? answer.get()) != nil }
             }
         }
         for name in ["a1", "a2", "a3"] { ask(name, from: self.link) }
-        ask("b1", from: Key())
+        let other = Key()
+        ask("b1", from: other)
         #expect(heard.withLockedValue { $0 } == ["a3": false])
         for job in jobs.withLockedValue({ $0 }) { job() }
         #expect(heard.withLockedValue { $0 } == ["a1": true, "a2": true, "a3": false, "b1": true])
+    }
+
+    @Test("an OR's link makes way for no client's")
+    func notDisplaced() {
+        let service = HandshakeService(
+            identity: Self.identity, onionKeys: [Self.onionKey],
+            limits: .init(total: 3, perLink: 3, patience: .seconds(60)), executor: { _ in })
+        let heard = NIOLockedValueBox<[String]>([])
+        func ask(_ name: String, from link: Key, isRouter: Bool) {
+            service.answer([], from: ObjectIdentifier(link), isRouter: isRouter) { answer in
+                if case .failure(.busy) = answer { heard.withLockedValue { $0.append(name) } }
+            }
+        }
+        for name in ["router1", "router2", "router3"] { ask(name, from: self.link, isRouter: true) }
+        let client = Key()
+        ask("client", from: client, isRouter: false)
+        #expect(heard.withLockedValue { $0 } == ["client"])
     }
 
     @Test("says nothing to what is not meant for it")
@@ -89,7 +109,7 @@ struct HandshakeServiceTests {
         let (first, second) = (Key(), Key())
         // The only thread is held in the first answer until the test lets go.
         let gate = ConditionLock(value: 0)
-        service.answer(create, from: ObjectIdentifier(first)) { _ in
+        service.answer(create, from: ObjectIdentifier(first), isRouter: false) { _ in
             gate.lock(whenValue: 0)
             gate.unlock(withValue: 1)
             gate.lock(whenValue: 2)
@@ -100,9 +120,9 @@ struct HandshakeServiceTests {
         let answered = NIOLockedValueBox((waiting: 0, refused: 0))
         let done = MultiThreadedEventLoopGroup.singleton.any().makePromise(of: Void.self)
         func ask(_ link: Key) {
-            service.answer(create, from: ObjectIdentifier(link)) { answer in
+            service.answer(create, from: ObjectIdentifier(link), isRouter: false) { answer in
                 let waiting = answered.withLockedValue { counts in
-                    if answer == nil { counts.refused += 1 } else { counts.waiting += 1 }
+                    if case .failure = answer { counts.refused += 1 } else { counts.waiting += 1 }
                     return counts.waiting
                 }
                 if waiting == 3 { done.succeed() }

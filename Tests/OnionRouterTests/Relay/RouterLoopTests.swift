@@ -330,6 +330,17 @@ struct RouterLoopTests {
         }
     }
 
+    @Test("a handshake that finds no place is a limit, and no fault of either side")
+    func noPlaceForHandshake() throws {
+        try TestRouter.run("handshake-queue=1", "handshake-queue-per-link=1") { router in
+            router.outside.isBusy = true
+            try router.accept().createReal(1)
+            let peer = try router.accept()
+            peer.createReal(1)
+            #expect(peer.hear() == [self.refused(1)])
+        }
+    }
+
     @Test("a link that has closed leaves no handshake waiting, and so no place taken")
     func noHandshakeOfClosedLink() throws {
         try TestRouter.run("handshake-queue=1", "handshake-queue-per-link=1") { router in
