@@ -53,6 +53,8 @@ package struct NetworkRunner {
     private var supervisor: NetworkSupervisor
     private var processes: [DaemonRole: DaemonProcess] = [:]
     private var janitorPipe: Pipe?
+    /// The janitor removes it, unless it ended before its time.
+    private var descriptionPath: String?
     /// Why the network was stopped although it ran.
     private var failure: (any Error)?
 
@@ -204,7 +206,9 @@ package struct NetworkRunner {
         if let path = self.configuration.jsonPath {
             do {
                 if try JSONFile.write(description.encoded(), to: path) {
-                    self.tellJanitor("=\(URL(fileURLWithPath: path).path)")
+                    let path = URL(fileURLWithPath: path).path
+                    self.descriptionPath = path
+                    self.tellJanitor("=\(path)")
                 }
             } catch {
                 self.failure = error
@@ -287,7 +291,10 @@ extension NetworkRunner {
     }
 
     private mutating func dismissJanitor() async {
-        guard self.letJanitorGo() else { return }
+        guard self.letJanitorGo() else {
+            if let descriptionPath { unlink(descriptionPath) }
+            return
+        }
         for await event in self.events {
             if case .janitorExited = event { return }
         }

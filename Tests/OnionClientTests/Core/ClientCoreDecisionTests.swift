@@ -287,13 +287,16 @@ struct ClientCoreDecisionTests {
         try await withCoreAlone(self.routers(30), ["guard-sample-size=20"]) { alone in
             let consensus = alone.consensus
             try await alone.onLoop { core in
-                let other = ClientCore(
-                    eventLoop: core.eventLoop, configuration: core.configuration, board: ProgressBoard(),
-                    logger: core.logger)
-                other.adopt(consensus)
-                #expect(other.assignment.secret != core.assignment.secret)
-                #expect(other.sample.identities != core.sample.identities)
-                other.shutDown()
+                // As the proxy makes them; the one of the tests has other secrets.
+                let cores = (0..<2).map { _ in
+                    ClientCore(
+                        eventLoop: core.eventLoop, configuration: core.configuration, board: ProgressBoard(),
+                        logger: core.logger)
+                }
+                for core in cores { core.adopt(consensus) }
+                #expect(cores[0].assignment.secret != cores[1].assignment.secret)
+                #expect(cores[0].sample.identities != cores[1].sample.identities)
+                for core in cores { core.shutDown() }
             }
         }
     }
