@@ -26,8 +26,9 @@ def main():
                 protocol, target, rest = frame[23], str(ipaddress.ip_address(frame[30:34])), frame[14 + length:]
             elif kind == 0x86DD:
                 protocol, target, rest = frame[20], str(ipaddress.ip_address(frame[38:54])), frame[54:]
-                # The kernel tells the link, and nobody beyond it, which multicast addresses it hears.
-                if target == "ff02::16":
+                # What the kernel says by itself, to the link and nobody beyond: which multicast addresses it hears, and whether
+                # there is a router.
+                if target in ("ff02::2", "ff02::16"):
                     continue
             else:
                 others[hex(kind)] = others.get(hex(kind), 0) + 1
