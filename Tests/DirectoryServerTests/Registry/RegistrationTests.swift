@@ -202,6 +202,12 @@ struct RegistrationTests {
         #expect(test.decision(TestRouter()) == .refuse(.tooManyNewcomers))
     }
 
+    @Test("an address has sixteen newcomers, and all of them where everybody is on one machine")
+    func newcomersByNetwork() {
+        #expect(RegistryLimits().newcomersPerAddress == 16)
+        #expect(RegistryLimits(.testNetwork).newcomersPerAddress == RegistryLimits().newcomerCount)
+    }
+
     @Test("probes so many newcomers of one address at once and no more, and others all the same")
     func newcomersOfOneAddress() throws {
         var test = TestRegistry({ $0.newcomersPerAddress = 2 })
