@@ -81,14 +81,12 @@ struct ExitConnector: Sendable {
                 let endpoints = answer.addresses.map { Endpoint(address: $0, port: port) }
                 let allowed = endpoints.filter { self.gate.allows($0, in: view) }.prefix(Self.addressLimit)
                 guard !allowed.isEmpty else { return eventLoop.makeFailedFuture(Refusal(reason: .exitPolicy)) }
-                guard port == self.directoryPort else {
-                    return self.connect(
-                        to: allowed, receiveBufferByteCount, ttl: answer.ttlSeconds, until: deadline, on: eventLoop)
-                }
-                return self.withoutDirectory(allowed, in: view, on: eventLoop).flatMap { allowed in
+                let connect = { @Sendable (open: ArraySlice<Endpoint>) in
                     self.connect(
-                        to: allowed, receiveBufferByteCount, ttl: answer.ttlSeconds, until: deadline, on: eventLoop)
+                        to: open, receiveBufferByteCount, ttl: answer.ttlSeconds, until: deadline, on: eventLoop)
                 }
+                guard port == self.directoryPort else { return connect(allowed) }
+                return self.withoutDirectory(allowed, in: view, on: eventLoop).flatMap(connect)
             }
         }
     }

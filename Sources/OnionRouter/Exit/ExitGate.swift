@@ -13,18 +13,6 @@ struct ExitGate: Sendable {
     /// Whether an address is this machine's.
     let isOwn: @Sendable (IPAddress) -> Bool
 
-    init(policy: ExitPolicy, isOwn: @escaping @Sendable (IPAddress) -> Bool) {
-        self.policy = policy
-        self.isOwn = isOwn
-    }
-
-    /// Of an OR: its own are the addresses of its machine's interfaces, and the one at which others are told to find it.
-    /// Behind a translated address that is the gateway's, which takes who comes from inside for one of its own.
-    init(_ configuration: RouterConfiguration, ownAddresses: OwnAddresses) {
-        let advertised = configuration.advertise?.address
-        self.init(policy: configuration.exitPolicy, isOwn: { $0 == advertised || ownAddresses.contains($0) })
-    }
-
     func allows(_ destination: Endpoint, in view: NetworkView) -> Bool {
         guard self.policy.allows(destination) else { return false }
         guard let inner = destination.address.embeddedIPv4 else { return self.isOpen(destination, in: view) }
@@ -47,5 +35,14 @@ struct ExitGate: Sendable {
         guard !view.nodeEndpoints.contains(destination), !destination.address.isUnspecified else { return false }
         if SpecialPurpose.isLoopback(destination.address) { return view.parameters.allows(.allowLoopback) }
         return !self.isOwn(destination.address)
+    }
+}
+
+extension ExitGate {
+    /// Of an OR: its own are the addresses of its machine's interfaces, and the one at which others are told to find it.
+    /// Behind a translated address that is the gateway's, which takes who comes from inside for one of its own.
+    init(_ configuration: RouterConfiguration, ownAddresses: OwnAddresses) {
+        let advertised = configuration.advertise?.address
+        self.init(policy: configuration.exitPolicy, isOwn: { $0 == advertised || ownAddresses.contains($0) })
     }
 }

@@ -55,15 +55,11 @@ final class RouterAdmission: Sendable {
 
         /// - Parameter source: of a stranger: all of them leave an eighth free, and one has an eighth.
         mutating func take(_ source: IPPrefix?) -> Bool {
-            guard let source else {
-                guard self.count < self.limit else { return false }
-                self.count += 1
-                return true
-            }
-            let ofSource = self.countBySource[source, default: 0]
-            guard self.count < self.limit - self.limit / 8, ofSource < max(1, self.limit / 8) else { return false }
+            let part = self.limit / 8
+            let ofSource = source.map { self.countBySource[$0, default: 0] } ?? 0
+            guard self.count < self.limit - (source == nil ? 0 : part), ofSource < max(1, part) else { return false }
             self.count += 1
-            self.countBySource[source] = ofSource + 1
+            if let source { self.countBySource[source] = ofSource + 1 }
             return true
         }
 
