@@ -39,6 +39,23 @@ struct Bait: Sendable {
             throw error
         }
     }
+
+    /// The same with a hostile OR in one place of the path, which stops when `body` does, however that ends.
+    static func with<R>(
+        _ arena: Arena, hostileAt position: CellAttacks.Position, exitPolicy: ExitPolicy = .rejectAll,
+        _ body: (Bait, HostileRouter) async throws -> R
+    ) async throws -> R {
+        let hostile = try await HostileRouter(in: arena.network, exitPolicy: exitPolicy)
+        do {
+            let path = position.path(hostile.listing, among: arena.routers)
+            let result = try await Self.with(arena, path: path) { bait in try await body(bait, hostile) }
+            await hostile.stop()
+            return result
+        } catch {
+            await hostile.stop()
+            throw error
+        }
+    }
 }
 
 /// Makes consensuses that the directory has never signed, with its key.

@@ -146,23 +146,14 @@ enum BackwardAttacks {
         _ body: (HostileRouter, Bait, _ port: UInt16) async throws -> Trials
     ) async throws -> Outcome {
         let policy = try ExitPolicy(parsing: position == .exit ? ["accept 127.0.0.0/8:*"] : ["reject *:*"])
-        let hostile = try await HostileRouter(in: arena.network, exitPolicy: policy)
-        do {
-            let path = position.path(hostile.listing, among: arena.routers)
-            let outcome = try await Bait.with(arena, path: path) { bait in
-                try await bait.user.checkService()
-                let trials = try await LoopbackServer.echoing { port in try await body(hostile, bait, port) }
-                hostile.tampers(nil)
-                hostile.answers(nil)
-                // The control: untouched, cells do come through.
-                try await bait.user.checkService()
-                return trials.outcome(observed())
-            }
-            await hostile.stop()
-            return outcome
-        } catch {
-            await hostile.stop()
-            throw error
+        return try await Bait.with(arena, hostileAt: position, exitPolicy: policy) { bait, hostile in
+            try await bait.user.checkService()
+            let trials = try await LoopbackServer.echoing { port in try await body(hostile, bait, port) }
+            hostile.tampers(nil)
+            hostile.answers(nil)
+            // The control: untouched, cells do come through.
+            try await bait.user.checkService()
+            return trials.outcome(observed())
         }
     }
 

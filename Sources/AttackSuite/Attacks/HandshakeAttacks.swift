@@ -292,43 +292,34 @@ enum HandshakeAttacks {
 
     /// A proxy whose guard lies: nothing must come on a circuit after the lie but the Destroy that ends it.
     private static func disbelieved(_ arena: Arena, _ answers: [Answer]) async throws -> Outcome {
-        let hostile = try await HostileRouter(in: arena.network)
-        do {
-            let path = CellAttacks.Position.guard.path(hostile.listing, among: arena.routers)
-            let outcome = try await Bait.with(arena, path: path) { bait in
-                var trials = Trials()
-                try await bait.user.checkService()
-                for (index, answer) in answers.enumerated() {
-                    hostile.does(.cells { create, created in [(.created, answer.make(create, created))] })
-                    let before = hostile.tally
-                    // Each name needs a circuit of its own; those that are there already are used up first.
-                    let asking = Task {
-                        for number in 0..<8 {
-                            let name = "lie-\(index)-\(number)"
-                            await (try? bait.user.open(port: 9, name: name, seconds: 0.2))?.close()
-                        }
+        try await Bait.with(arena, hostileAt: .guard) { bait, hostile in
+            var trials = Trials()
+            try await bait.user.checkService()
+            for (index, answer) in answers.enumerated() {
+                hostile.does(.cells { create, created in [(.created, answer.make(create, created))] })
+                let before = hostile.tally
+                // Each name needs a circuit of its own; those that are there already are used up first.
+                let asking = Task {
+                    for number in 0..<8 {
+                        let name = "lie-\(index)-\(number)"
+                        await (try? bait.user.open(port: 9, name: name, seconds: 0.2))?.close()
                     }
-                    try await Wait.until("a circuit is begun for: \(answer.name)", seconds: 15) {
-                        hostile.tally.createCount > before.createCount
-                    }
-                    // Circuits are numbered as they are created.
-                    let hasEnded = { hostile.tally.endedCircuits.contains(before.createCount) }
-                    try? await Wait.until("it is destroyed", seconds: 10) { hasEnded() }
-                    asking.cancel()
-                    await asking.value
-                    trials.expect(hasEnded(), "the circuit lives on: \(answer.name)")
-                    trials.expect(
-                        hostile.tally.believedCount == before.believedCount, "believed: \(answer.name)")
                 }
-                hostile.does(.answer)
-                try await bait.user.checkService(seconds: 40)
-                return trials.outcome("none was believed; an honest answer was")
+                try await Wait.until("a circuit is begun for: \(answer.name)", seconds: 15) {
+                    hostile.tally.createCount > before.createCount
+                }
+                // Circuits are numbered as they are created.
+                let hasEnded = { hostile.tally.endedCircuits.contains(before.createCount) }
+                try? await Wait.until("it is destroyed", seconds: 10) { hasEnded() }
+                asking.cancel()
+                await asking.value
+                trials.expect(hasEnded(), "the circuit lives on: \(answer.name)")
+                trials.expect(
+                    hostile.tally.believedCount == before.believedCount, "believed: \(answer.name)")
             }
-            await hostile.stop()
-            return outcome
-        } catch {
-            await hostile.stop()
-            throw error
+            hostile.does(.answer)
+            try await bait.user.checkService(seconds: 40)
+            return trials.outcome("none was believed; an honest answer was")
         }
     }
 
@@ -425,27 +416,18 @@ enum HandshakeAttacks {
         tries: "somebody at the address of a client's only guard shows another link key than the consensus names",
         expects: "thor-proxy sends nothing to it, and serves again once the guard is there", needsDaemons: true
     ) { arena in
-        let hostile = try await HostileRouter(in: arena.network)
-        do {
-            let path = CellAttacks.Position.guard.path(hostile.listing, among: arena.routers)
-            let outcome = try await Bait.with(arena, path: path) { bait in
-                var trials = Trials()
-                try await bait.user.checkService()
-                try await hostile.shows(linkKey: Ed25519PrivateKey())
-                let before = hostile.tally
-                let isServed = (try? await bait.user.open(port: 9, name: "wrong key", seconds: 5)) != nil
-                trials.expect(!isServed, "a stream was opened through it")
-                trials.expect(hostile.tally.acceptedCount > before.acceptedCount, "nobody has connected to it")
-                trials.expect(hostile.tally.createCount == before.createCount, "it was sent a Create")
-                try await hostile.shows(linkKey: hostile.linkKey)
-                try await bait.user.checkService(seconds: 40)
-                return trials.outcome("it was sent nothing; the guard was used again")
-            }
-            await hostile.stop()
-            return outcome
-        } catch {
-            await hostile.stop()
-            throw error
+        try await Bait.with(arena, hostileAt: .guard) { bait, hostile in
+            var trials = Trials()
+            try await bait.user.checkService()
+            try await hostile.shows(linkKey: Ed25519PrivateKey())
+            let before = hostile.tally
+            let isServed = (try? await bait.user.open(port: 9, name: "wrong key", seconds: 5)) != nil
+            trials.expect(!isServed, "a stream was opened through it")
+            trials.expect(hostile.tally.acceptedCount > before.acceptedCount, "nobody has connected to it")
+            trials.expect(hostile.tally.createCount == before.createCount, "it was sent a Create")
+            try await hostile.shows(linkKey: hostile.linkKey)
+            try await bait.user.checkService(seconds: 40)
+            return trials.outcome("it was sent nothing; the guard was used again")
         }
     }
 }
