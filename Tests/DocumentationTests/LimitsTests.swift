@@ -20,17 +20,7 @@ struct LimitsTests {
     }
 
     @Test("every limit names a test, and every test that is named is there") func proofs() throws {
-        let path = NamedTests.root.appendingPathComponent("Docs/Onion.docc/Limits.md")
-        let lines = NamedTests.lines(of: try String(contentsOf: path, encoding: .utf8), column: "Test")
-        #expect(lines.count >= 90)
-        for line in lines {
-            let proofs = Self.proofs(in: line.column)
-            #expect(!proofs.isEmpty, "nothing shows: \(line.first)")
-            for proof in proofs {
-                let fault = NamedTests.fault(proof, in: NamedTests.tests)
-                #expect(fault == nil, "\(line.first): \(fault ?? "")")
-            }
-        }
+        try NamedTests.expectAll(of: "Limits.md", column: "Test", atLeast: 90, read: Self.proofs)
     }
 
     @Test("names, and what they say, are read from a line") func reading() {

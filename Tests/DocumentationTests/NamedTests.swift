@@ -1,5 +1,6 @@
 import AttackSuite
 import Foundation
+import Testing
 
 /// Finds the tests that a document names.
 enum NamedTests {
@@ -80,5 +81,22 @@ enum NamedTests {
         guard let says = proof.says else { return nil }
         let isSaid = texts.contains { $0.range(of: says, options: .caseInsensitive) != nil }
         return isSaid ? nil : "`\(proof.test)` does not say *\(says)*"
+    }
+
+    /// Expect of a document that each line of its tables with such a column names tests in it, and that these are there.
+    static func expectAll(
+        of document: String, column: String, atLeast lineCount: Int, read: (_ column: String) -> [Proof]
+    ) throws {
+        let path = Self.root.appendingPathComponent("Docs/Onion.docc/\(document)")
+        let lines = Self.lines(of: try String(contentsOf: path, encoding: .utf8), column: column)
+        #expect(lines.count >= lineCount)
+        for line in lines {
+            let proofs = read(line.column)
+            #expect(!proofs.isEmpty, "nothing shows: \(line.first)")
+            for proof in proofs {
+                let fault = Self.fault(proof, in: Self.tests)
+                #expect(fault == nil, "\(line.first): \(fault ?? "")")
+            }
+        }
     }
 }

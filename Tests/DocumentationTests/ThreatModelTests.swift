@@ -5,17 +5,7 @@ import Testing
 @Suite("Threat model")
 struct ThreatModelTests {
     @Test("every promise names a test, and every test that is named is there") func proofs() throws {
-        let path = NamedTests.root.appendingPathComponent("Docs/Onion.docc/ThreatModel.md")
-        let lines = NamedTests.lines(of: try String(contentsOf: path, encoding: .utf8), column: "Shown by")
-        #expect(lines.count >= 30)
-        for line in lines {
-            let proofs = NamedTests.proofs(in: line.column)
-            #expect(!proofs.isEmpty, "nothing shows: \(line.first)")
-            for proof in proofs {
-                let fault = NamedTests.fault(proof, in: NamedTests.tests)
-                #expect(fault == nil, "\(line.first): \(fault ?? "")")
-            }
-        }
+        try NamedTests.expectAll(of: "ThreatModel.md", column: "Shown by", atLeast: 30, read: NamedTests.proofs)
     }
 
     @Test("a test that is not there, and words that it does not say, are found out") func faults() {
